@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, ClassVar
-
-EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 class Channel(enum.StrEnum):
@@ -84,17 +81,17 @@ class Outbound:
     reply_to: str = ""
     cc: tuple[str, ...] = ()
     bcc: tuple[str, ...] = ()
-    headers: Mapping[str, str] = EMPTY
+    headers: Mapping[str, str] = field(default_factory=dict)
     subject: str = ""
     text: str = ""
     html: str = ""
-    data: Mapping[str, Any] = EMPTY
+    data: Mapping[str, Any] = field(default_factory=dict)
     template_id: str = ""  # the vendor's template
-    variables: Mapping[str, Any] = EMPTY
+    variables: Mapping[str, Any] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
     tags: tuple[str, ...] = ()
     category: str = ""
-    metadata: Mapping[str, Any] = EMPTY
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +184,7 @@ class Receipt:
     suppress: bool = False
     machine: bool = False  # an open or click made by a prefetcher, privacy proxy or scanner
     known: bool = True  # False: the vendor's word or code has no mapping yet
-    detail: Mapping[str, Any] = EMPTY  # url, user agent, remote host: small, for the timeline
+    detail: Mapping[str, Any] = field(default_factory=dict)  # url, user agent, remote host: small, for the timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +208,7 @@ class Account:
     code: str
     kind: str
     channel: Channel
-    settings: Mapping[str, Any] = EMPTY  # every declared setting, secrets included, defaults filled in
+    settings: Mapping[str, Any] = field(default_factory=dict)  # every declared setting, secrets included, defaults filled in
     hook_url: str = ""  # the absolute address of this account's hook
 
 

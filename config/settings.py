@@ -1,0 +1,170 @@
+"""Settings of a Postroom installation: one file, driven by the environment (docs/settings.md lists every variable)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import environ
+
+from config import devpg
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+STATE_DIR = BASE_DIR / ".state"  # generated keys, logs: nothing that the database needs to be complete
+env = environ.Env()
+
+
+def _kept_secret(name: str) -> str:
+    """A secret from the environment, else one that is generated once and kept beside the project, mode 0600."""
+    if value := env.str(name, default=""):
+        return value
+    path = STATE_DIR / name.lower()
+    STATE_DIR.mkdir(mode=0o700, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(value := secrets.token_urlsafe(48))
+    return value
+
+
+ROLE = env.str("POSTROOM_ROLE", default="other")  # web, cluster or other: says who may pool connections
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = _kept_secret("SECRET_KEY")
+# Seals providers' credentials. The first key seals, the others still open: put a new one in front to rotate.
+CREDENTIALS_KEYS = _kept_secret("CREDENTIALS_KEYS").split(",")
+PORT = env.int("PORT", default=8000)
+PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", PUBLIC_URL.split("://")[-1].split(":")[0]])
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+
+INSTALLED_APPS = [
+    "dashboard",
+    "tracking",
+    "providers",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "django_q",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "tracking.middleware.DatabaseAway",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- database: DATABASE_URL, else a private PostgreSQL in .postgres/
+DATABASES = {"default": environ.Env.db_url_config(env.str("DATABASE_URL", default="") or devpg.ensure(BASE_DIR / ".postgres"))}
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 5,
+    "application_name": f"postroom-{ROLE}",
+    # A pool is shared across forks and breaks there: only the web process may have one.
+    **({"pool": {"min_size": 2, "max_size": env.int("DATABASE_POOL", default=20), "timeout": 5}} if ROLE == "web" else {}),
+}
+DATABASES["default"]["CONN_MAX_AGE"] = 0 if ROLE == "web" else None
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = ROLE != "web"
+DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024  # bytes: the largest request body
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tracking.api.authentication.KeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["tracking.api.authentication.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["tracking.api.json.Renderer"],
+    "DEFAULT_PARSER_CLASSES": ["tracking.api.json.Parser"],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "EXCEPTION_HANDLER": "tracking.api.problems.handler",
+    "UNAUTHENTICATED_USER": None,
+}
+
+# --- workers: resident loops run as django-q2 tasks (tracking/jobs.py); measured values, see docs/decisions/
+Q_CLUSTER = {
+    "name": "postroom",
+    "orm": "default",
+    "workers": env.int("WORKERS", default=6),
+    "bulk": 1,
+    "queue_limit": env.int("WORKERS", default=6),
+    "save_limit": -1,
+    "timeout": 60,
+    "retry": 120,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "catch_up": False,
+    "guard_cycle": 0.5,
+    "recycle": 200,
+    "poll": 0.2,
+    "label": "Workers",
+}
+
+# --- Postroom's own
+DISPATCH_LOOPS = env.int("DISPATCH_LOOPS", default=1)
+RECEIVE_LOOPS = env.int("RECEIVE_LOOPS", default=1)
+LOOP_SECONDS = env.float("LOOP_SECONDS", default=25.0)
+LEASE_SECONDS = env.float("LEASE_SECONDS", default=60.0)  # must outlast every adapter's timeout
+PARTITION_WEEKS_AHEAD = env.int("PARTITION_WEEKS_AHEAD", default=6)
+CONTENT_RETENTION_DAYS = env.int("CONTENT_RETENTION_DAYS", default=30)
+UNMATCHED_HORIZON_HOURS = env.int("UNMATCHED_HORIZON_HOURS", default=72)
+IDEMPOTENCY_HOURS = 24
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {"django.request": {"level": "ERROR"}},
+}

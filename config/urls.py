@@ -1,0 +1,18 @@
+"""Addresses of the whole installation."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from tracking import health, hooks
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
+    path("hooks/<str:token>", hooks.receive, name="hook"),
+    path("v1/", include("tracking.api.v1.urls")),
+    path("healthz", health.process, name="healthz"),
+    path("readyz", health.ready, name="readyz"),
+]

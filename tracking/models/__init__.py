@@ -1,0 +1,30 @@
+"""The tables of tracking, by theme."""
+
+from tracking.models.inbound import Inbound, InboundState, Nonce, Unmatched
+from tracking.models.intake import IdempotencyKey, Suppression
+from tracking.models.message import Attempt, Batch, Content, Event, Message
+from tracking.models.project import ApiKey, Grant, Project, Scope
+from tracking.models.queue import Heartbeat, QueueRow, Switch
+from tracking.models.stats import MetricDelta
+
+__all__ = [
+    "ApiKey",
+    "Attempt",
+    "Batch",
+    "Content",
+    "Event",
+    "Grant",
+    "Heartbeat",
+    "IdempotencyKey",
+    "Inbound",
+    "InboundState",
+    "Message",
+    "MetricDelta",
+    "Nonce",
+    "Project",
+    "QueueRow",
+    "Scope",
+    "Suppression",
+    "Switch",
+    "Unmatched",
+]

@@ -1,0 +1,182 @@
+"""Weekly partitions of the big tables: create ahead, list, drop. Used by migrations, the job and submit's repair.
+
+Partition DDL must never stop intake: a plain CREATE … PARTITION OF or DROP queues for an exclusive lock behind a long
+reader, and every INSERT queues behind it. So a partition is made beside its parent and attached, and is detached
+concurrently before it is dropped; both wait for a lock for a second at most, and try again.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, migrations, transaction
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.utils import OperationalError, ProgrammingError
+from psycopg import errors, sql
+
+from tracking import ids
+
+log = logging.getLogger(__name__)
+
+TABLES = ("message", "content", "attempt", "event", "inbound")
+WEEK = timedelta(days=7)
+LOCK_TRIES = 30
+_NAME = re.compile(r"^(?P<table>[a-z]+)_(?P<year>\d{4})w(?P<week>\d{2})$")
+
+
+class CreatePartitioned(migrations.CreateModel):
+    """CreateModel for a table that is partitioned by range of `by`."""
+
+    def __init__(self, *args: Any, by: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.by = by
+
+    def deconstruct(self) -> tuple[str, Any, dict[str, Any]]:
+        name, args, kwargs = super().deconstruct()
+        return name, args, kwargs | {"by": self.by}
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.name)
+        create, params = schema_editor.table_sql(model)
+        schema_editor.execute(f"{create} PARTITION BY RANGE ({schema_editor.quote_name(self.by)})", params or None)
+        for index in model._meta.indexes:
+            schema_editor.add_index(model, index)
+
+
+def week_start(moment: datetime) -> datetime:
+    """Monday, midnight UTC."""
+    day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day - timedelta(days=day.weekday())
+
+
+def name_of(table: str, monday: datetime) -> str:
+    year, week, _ = monday.isocalendar()
+    return f"{table}_{year}w{week:02}"
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    table: str
+    name: str
+    starts: datetime
+    bytes: int
+
+    @property
+    def ends(self) -> datetime:
+        return self.starts + WEEK
+
+
+def existing() -> list[Partition]:
+    """Every attached partition with its size, oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT parent.relname, child.relname, pg_total_relation_size(child.oid) FROM pg_inherits"
+            " JOIN pg_class parent ON parent.oid = inhparent JOIN pg_class child ON child.oid = inhrelid"
+            " WHERE parent.relname = ANY(%s) ORDER BY child.relname",
+            [list(TABLES)],
+        )
+        return [Partition(table, name, _starts(name), size) for table, name, size in cursor.fetchall()]
+
+
+def _starts(name: str) -> datetime:
+    match = _NAME.match(name)
+    if match is None:
+        raise ValueError(f"{name} is not the name of a weekly partition")
+    return datetime.fromisocalendar(int(match["year"]), int(match["week"]), 1).replace(tzinfo=UTC)
+
+
+def ensure(since: datetime, until: datetime) -> list[str]:
+    """Make what is missing for the weeks from `since` to `until`; the names of what was made."""
+    have = {partition.name for partition in existing()}
+    wanted = [(table, monday) for monday in _weeks(since, until) for table in TABLES]
+    return [name_of(t, m) for t, m in wanted if name_of(t, m) not in have and _create(t, m)]
+
+
+def ensure_ahead() -> list[str]:
+    """This week, the week before (late clocks) and the configured number of weeks ahead."""
+    now = datetime.now(UTC)
+    return ensure(now - WEEK, now + settings.PARTITION_WEEKS_AHEAD * WEEK)
+
+
+def weeks_ahead() -> int:
+    """For how many whole weeks after this one every table is ready."""
+    have = {partition.name for partition in existing()}
+    ahead = 0
+    monday = week_start(datetime.now(UTC)) + WEEK
+    while all(name_of(table, monday) in have for table in TABLES):
+        ahead, monday = ahead + 1, monday + WEEK
+    return ahead
+
+
+def _weeks(since: datetime, until: datetime) -> Iterator[datetime]:
+    monday = week_start(since)
+    while monday <= until:
+        yield monday
+        monday += WEEK
+
+
+def _create(table: str, monday: datetime) -> bool:
+    """False where another process made it first."""
+    name = name_of(table, monday)
+    statement = sql.SQL(
+        "CREATE TABLE {name} (LIKE {table} INCLUDING ALL) WITH (fillfactor = {fill});"
+        "ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})"
+    ).format(
+        name=sql.Identifier(name),
+        table=sql.Identifier(table),
+        # room on the page for the updates of a message's life, so that no index has to follow them
+        fill=sql.Literal(70 if table in ("message", "attempt") else 100),
+        low=sql.Literal(ids.floor(monday)),
+        high=sql.Literal(ids.floor(monday + WEEK)),
+    )
+    try:
+        _with_short_lock(statement)
+    except ProgrammingError as error:
+        if isinstance(error.__cause__, errors.DuplicateTable):
+            return False
+        raise
+    log.info("made partition %s", name)
+    return True
+
+
+def drop(partition: Partition) -> None:
+    """Take a partition away without stopping readers or writers of the others."""
+    name, table = sql.Identifier(partition.name), sql.Identifier(partition.table)
+    _with_short_lock(sql.SQL("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY").format(table, name), atomic=False)
+    _with_short_lock(sql.SQL("DROP TABLE {}").format(name))
+    log.info("dropped partition %s", partition.name)
+
+
+def _with_short_lock(statement: sql.Composed, *, atomic: bool = True) -> None:
+    """Run DDL that gives up its place in the lock queue after a second, and tries again."""
+    for tried in range(1, LOCK_TRIES + 1):
+        try:
+            if atomic:
+                with transaction.atomic(durable=False), connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = '1s'")
+                    cursor.execute(statement)
+            else:
+                _outside_transaction(statement)
+            return
+        except OperationalError as error:
+            if not isinstance(error.__cause__, errors.LockNotAvailable) or tried == LOCK_TRIES:
+                raise
+            time.sleep(0.2)
+
+
+def _outside_transaction(statement: sql.Composed) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '1s'")
+        try:
+            cursor.execute(statement)
+        finally:
+            cursor.execute("RESET lock_timeout")
