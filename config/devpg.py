@@ -176,18 +176,8 @@ class Server:
         if log.exists() and log.stat().st_size > LOG_BYTES:
             log.rename(self.place / "log.1")
         options = " ".join(f"-c {name}='{value}'" for name, value in SETTINGS.items())
-        arguments: list[str | Path] = [
-            "-D",
-            self.data,
-            "-l",
-            log,
-            "-w",
-            "-t",
-            str(START_SECONDS),
-            "-o",
-            f"-p {self._port()} {options}",
-        ]
-        self._run([bindir / "pg_ctl", "start", *arguments], alive)
+        how: list[str | Path] = ["-l", log, "-w", "-t", str(START_SECONDS), "-o", f"-p {self._port()} {options}"]
+        self._run([bindir / "pg_ctl", "start", "-D", self.data, *how], alive)
 
     def _port(self) -> int:
         """The port of last time if it is free, so that URLs outlast a restart."""
