@@ -35,6 +35,8 @@ DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = _kept_secret("SECRET_KEY")
 # Seals providers' credentials. The first key seals, the others still open: put a new one in front to rotate.
 CREDENTIALS_KEYS = _kept_secret("CREDENTIALS_KEYS").split(",")
+# Keys the hashes of the suppression list: changing it would forget who is suppressed.
+ADDRESS_KEY = _kept_secret("ADDRESS_KEY")
 PORT = env.int("PORT", default=8000)
 PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", PUBLIC_URL.split("://")[-1].split(":")[0]])

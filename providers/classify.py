@@ -42,7 +42,7 @@ class Row:
 
 def rows() -> Iterator[Row]:
     """Every row of the table, in its order. Raises on a word that is not in the enums."""
-    with resources.files("providers").joinpath("data/error_classes.csv").open(encoding="utf-8", newline="") as file:
+    with resources.files("providers").joinpath("data/error_classes.csv").open(encoding="utf-8") as file:
         for line in csv.DictReader(file):
             yield _row(line)
 

@@ -32,6 +32,8 @@ LOOK = 0.1  # seconds between looks at a ledger that other processes write to
 RETRY_FIRST, RETRY_LONGEST = 0.5, 15.0  # seconds
 REFUSED_TRIES = 10  # a hook that answers 4xx so often means it
 
+Row = tuple[str, int, bytes]  # id, tries, body
+
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
@@ -52,17 +54,14 @@ def receipts_of(account: Account, handover: Handover) -> Iterator[tuple[Step, di
     profile = profile_for(make_profile(account.settings.get("profile", "")), handover.recipient)
     chance = Chance(seed=int(account.settings.get("seed") or 0), echo=handover.echo)
     for number, step in enumerate(plan_steps(profile, chance, account.channel)):
-        moment = handover.time.timestamp() + step.at / speed
-        event = {
-            "id": f"{handover.reference}-{number}",
-            "type": step.type,
-            "at": wire.moment_text(moment),
-            "echo": handover.echo,
-            "reference": handover.reference,
-            "recipient": handover.recipient,
-            "code": step.code,
-            "text": step.text,
-        }
+        event = wire.event(
+            handover,
+            number=str(number),
+            word=step.type,
+            moment=handover.time.timestamp() + step.at / speed,
+            code=step.code,
+            text=step.text,
+        )
         yield step, event
 
 
@@ -85,6 +84,7 @@ class Carrier:
         self.account = account
         self.ledger = Path(ledger)
         self.woken = threading.Event()
+        self.thread = threading.Thread(target=self.run, name=f"sandbox {account.code}", daemon=True)
         self._session = requests.Session()
         self._session.trust_env = False  # the hook is addressed directly, whatever proxy the machine has
 
@@ -92,7 +92,7 @@ class Carrier:
         """For ever: wait for the lock, then deliver what is due."""
         with self._lock(wait=True), closing(self._open()) as store:
             while True:
-                if not self.work(store, now=time.time()):
+                if self.work(store, now=time.time()) is None:
                     self.woken.wait(LOOK)
                     self.woken.clear()
 
@@ -102,20 +102,23 @@ class Carrier:
                 return None
             with closing(self._open()) as store:
                 done = 0
-                while count := self.work(store, now=now):
-                    done += count
+                while (sent := self.work(store, now=now)) is not None:
+                    done += sent
                 return done
 
-    def work(self, store: sqlite3.Connection, *, now: float) -> int:
-        """Takes in what the ledger has gained, then sends one batch; how many receipts were sent or put off."""
+    def work(self, store: sqlite3.Connection, *, now: float) -> int | None:
+        """Takes in what the ledger has gained, then sends one batch: how many receipts the hook took, or None where
+        nothing is due."""
         while self._take_in(store):
             pass
         rows = store.execute(
             "SELECT id, tries, body FROM pending WHERE due <= ? ORDER BY due LIMIT ?", (now, self._batch())
         ).fetchall()
-        if rows:
-            self._settle(store, rows, status=post(self.account, (row[2] for row in rows), self._session))
-        return len(rows)
+        if not rows:
+            return None
+        status = post(self.account, (row[2] for row in rows), self._session)
+        self._settle(store, rows, status=status, now=now)
+        return len(rows) if 200 <= status < 300 else 0
 
     def _batch(self) -> int:
         return max(1, int(self.account.settings.get("batch") or 1))
@@ -154,7 +157,9 @@ class Carrier:
             for copy in range(step.copies):
                 yield f"{event['id']}/{copy}", taken + (step.due + copy) / speed, orjson.dumps(event)
 
-    def _settle(self, store: sqlite3.Connection, rows: list[tuple[str, int, bytes]], *, status: int) -> None:
+    def _settle(
+        self, store: sqlite3.Connection, rows: list[tuple[str, int, bytes]], *, status: int, now: float
+    ) -> None:
         settled = 200 <= status < 300
         final = 400 <= status < 500 and status not in (408, 425, 429)
         with store:
@@ -162,10 +167,8 @@ class Carrier:
                 if settled or (final and tries + 1 >= REFUSED_TRIES):
                     store.execute("DELETE FROM pending WHERE id = ?", (name,))
                 else:
-                    wait = min(RETRY_FIRST * 2**tries, RETRY_LONGEST)
-                    store.execute(
-                        "UPDATE pending SET tries = tries + 1, due = ? WHERE id = ?", (time.time() + wait, name)
-                    )
+                    due = now + min(RETRY_FIRST * 2**tries, RETRY_LONGEST)
+                    store.execute("UPDATE pending SET tries = tries + 1, due = ? WHERE id = ?", (due, name))
 
     def _open(self) -> sqlite3.Connection:
         store = sqlite3.connect(f"{self.ledger}.pending", timeout=30)
@@ -178,13 +181,18 @@ class Carrier:
         descriptor = os.open(f"{self.ledger}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         _locks.add(descriptor)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            yield True
-        except BlockingIOError:
-            yield False
+            yield _locked(descriptor, wait=wait)
         finally:
             _locks.discard(descriptor)
             os.close(descriptor)
+
+
+def _locked(descriptor: int, *, wait: bool) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 _carriers: dict[str, Carrier] = {}
@@ -194,20 +202,18 @@ _locks: set[int] = set()
 
 def start_carrier(account: Account, ledger: str) -> Carrier:
     """The account's carrier in this process: one daemon thread a ledger, idle where another process delivers."""
-    carrier = _carriers.get(ledger)
-    if carrier is None:
-        with _starting:
-            carrier = _carriers.get(ledger)
-            if carrier is None:
-                carrier = _carriers[ledger] = Carrier(account, ledger)
-                threading.Thread(target=carrier.run, name=f"sandbox {account.code}", daemon=True).start()
+    with _starting:
+        carrier = _carriers.get(ledger)
+        if carrier is None or not carrier.thread.is_alive():
+            carrier = _carriers[ledger] = Carrier(account, ledger)
+            carrier.thread.start()
     carrier.account = account  # its settings may have changed since the start
     return carrier
 
 
 def deliver_due(account: Account, ledger: str, *, now: float | None = None) -> int | None:
-    """Sends what is due (or will be at `now`, seconds since the epoch) and answers how many receipts were sent or put
-    off; None where another process or thread delivers for this ledger."""
+    """Sends what is due (or will be at `now`, seconds since the epoch) and answers how many receipts the hook took;
+    None where another process or thread delivers for this ledger."""
     return Carrier(account, ledger).deliver_due(time.time() if now is None else now)
 
 

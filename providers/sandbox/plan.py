@@ -51,13 +51,14 @@ class Step:
     code: str = ""
     text: str = ""
     copies: int = 1
+    early: bool = False  # sent before the send call is answered
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     answer: Answer
     delay: float  # seconds that the send call takes
-    early: bool = False  # the steps that are due at once are sent before the answer
+    early: bool = False  # the first two receipts are sent before the answer
     retry_after: float | None = None
 
 
@@ -136,7 +137,7 @@ def plan_steps(profile: Profile, chance: Chance, channel: Channel) -> tuple[Step
         return ()
     steps = list(_story(profile, chance, channel))
     if plan_answer(profile, chance).early:
-        steps[:2] = [replace(step, at=0.0, due=0.0) for step in steps[:2]]
+        steps[:2] = [replace(step, at=0.0, due=0.0, early=True) for step in steps[:2]]
     elif chance.hits(profile.reorder, "reorder"):
         steps[0] = replace(steps[0], due=_fate(steps).due + 0.5)
     copied = [

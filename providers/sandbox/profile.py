@@ -138,7 +138,7 @@ def _preset(name: str) -> Profile:
     return PRESETS[name]
 
 
-def _checked(default: object, name: str, raw: Any) -> object:
+def _checked(default: object, name: str, raw: Any) -> Any:
     """`raw` in the form of the field's default, or ValueError."""
     if isinstance(default, bool) or name == "trouble_attempts":
         if not isinstance(raw, int):

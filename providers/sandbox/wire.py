@@ -13,6 +13,7 @@ import orjson
 
 from providers.base import Classification, HookRequest, ParseFailed, Receipt, ReceiptKind, VerificationFailed
 from providers.classify import classify
+from providers.sandbox.ledger import Handover
 
 VOCABULARY: Mapping[str, ReceiptKind] = {
     "accepted": ReceiptKind.ACCEPTED,
@@ -34,6 +35,22 @@ FINAL_FAULTS = frozenset({ReceiptKind.BOUNCED, ReceiptKind.FAILED})
 TIMESTAMP_HEADER = "X-Sandbox-Timestamp"
 SIGNATURE_HEADER = "X-Sandbox-Signature"
 TOLERANCE = 300  # seconds
+
+
+def event(
+    handover: Handover, *, number: str, word: str, moment: float, code: str = "", text: str = ""
+) -> dict[str, str]:
+    """One receipt as it goes over the wire. `moment` is in seconds since the epoch."""
+    return {
+        "id": f"{handover.reference}-{number}",
+        "type": word,
+        "at": datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds"),
+        "echo": handover.echo,
+        "reference": handover.reference,
+        "recipient": handover.recipient,
+        "code": code,
+        "text": text,
+    }
 
 
 def sign(secret: str, body: bytes, timestamp: int) -> dict[str, str]:
@@ -59,12 +76,13 @@ def _signature(secret: str, body: bytes, timestamp: str) -> str:
 def parse(request: HookRequest) -> list[Receipt]:
     """Raises ParseFailed."""
     try:
-        return [_receipt(event) for event in orjson.loads(request.body)["events"]]
+        return [receipt_of(event) for event in orjson.loads(request.body)["events"]]
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ParseFailed(f"not the sandbox's receipts: {error!r}") from error
 
 
-def _receipt(event: Mapping[str, Any]) -> Receipt:
+def receipt_of(event: Mapping[str, Any]) -> Receipt:
+    """One event in Postroom's words. Raises KeyError, TypeError or ValueError on what is no event."""
     word, code, text = str(event["type"]), str(event.get("code", "")), str(event.get("text", ""))
     kind = VOCABULARY.get(word, VOCABULARY["unknown"])
     fault = classify("sandbox", enhanced=code, text=text) if kind in FINAL_FAULTS else Classification()
@@ -91,8 +109,3 @@ def _aware(value: str) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("a time without its zone")
     return moment
-
-
-def moment_text(seconds: float) -> str:
-    """A moment in seconds since the epoch as the receipts say it."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,166 @@
+"""Keeps a handful of programs running and ends them without a trace. Called by config.launcher; knows no Django.
+
+Each program leads a session of its own, so that Ctrl-C reaches only the launcher, which then stops them in order, and so
+that whatever a program started can be ended with it as one process group. Should the launcher itself be killed, the
+kernel sends each program the SIGTERM on which it stops cleanly (PR_SET_PDEATHSIG; Linux only).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+FIRST_BACKOFF, LAST_BACKOFF = 1.0, 30.0  # seconds before a program that died is started again
+STEADY_SECONDS = 60.0  # a program that ran this long begins again with the first back-off
+LOG_BYTES = 10_000_000
+TROUBLE = re.compile(rb"\b(ERROR|CRITICAL|Traceback|panicked)\b")
+SHOWN_LINES = 3  # lines of trouble shown for each look into a log
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
+
+
+def say(text: str) -> None:
+    """Print at once; a terminal that has gone away must not keep us from stopping cleanly."""
+    with suppress(OSError, ValueError):
+        print(text, flush=True)
+
+
+def _end_with(parent: int) -> None:
+    """In the child, between fork and exec: ask for SIGTERM when the launcher dies, and notice if it just has."""
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@dataclass
+class Program:
+    """One supervised program. `grace` is how many seconds it has between SIGTERM and SIGKILL."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    grace: float = 10.0
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _started: float = field(default=0.0, init=False)
+    _backoff: float = field(default=FIRST_BACKOFF, init=False)
+    _due: float = field(default=0.0, init=False)
+    _read_to: int = field(default=0, init=False)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        parent = os.getpid()
+        self._rotate_log()
+        with self.log.open("ab") as output:
+            self._read_to = self._read_to or output.tell()
+            self._process = subprocess.Popen(
+                self.command,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: _end_with(parent),  # safe: the launcher has one thread
+            )
+        self._started = time.monotonic()
+
+    def _rotate_log(self) -> None:
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
+            self._read_to = 0
+
+    def ended(self) -> bool:
+        """Has its main process ended? It stays unreaped, so that its process group's id cannot be reused meanwhile."""
+        if self._process is None:
+            return True
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def stop(self, hurry: Event | None = None) -> None:
+        """SIGTERM to the main process, which stops its own children; after `grace` SIGKILL to all that is left."""
+        if self._process is None:
+            return
+        deadline = time.monotonic() + self.grace
+        self._process.send_signal(signal.SIGTERM)
+        while not self.ended() and time.monotonic() < deadline and not (hurry and hurry.is_set()):
+            time.sleep(0.02)
+        if not self.ended():
+            say(f"{self.name} did not stop in time and is killed.")
+        self._clear()
+
+    def _clear(self) -> int:
+        """Kill what is left of the process group, reap the main process; returns its exit code."""
+        assert self._process is not None
+        with suppress(ProcessLookupError, PermissionError):  # macOS says EPERM of a group of zombies
+            os.killpg(self._process.pid, signal.SIGKILL)
+        code = self._process.wait()
+        self._process = None
+        return code
+
+    def tend(self) -> None:
+        """One look: report a death, start again when the back-off is over."""
+        if self._process is not None and self.ended():
+            self.show_trouble()
+            code, lived = self._clear(), time.monotonic() - self._started
+            self._backoff = FIRST_BACKOFF if lived > STEADY_SECONDS else self._backoff
+            self._due = time.monotonic() + self._backoff
+            say(f"{self.name} ended ({_reason(code)}); it is started again in {self._backoff:.0f} s. Log: {self.log}")
+            self._backoff = min(self._backoff * 2, LAST_BACKOFF)
+        if self._process is None and time.monotonic() >= self._due:
+            self.start()
+
+    def restart(self, why: str) -> None:
+        say(f"{self.name} is restarted: {why}")
+        self.stop()
+        self.start()
+
+    def show_trouble(self) -> None:
+        """Print the errors that the program has logged since the last look."""
+        with suppress(OSError), self.log.open("rb") as file:
+            file.seek(self._read_to)
+            news = file.read()
+            self._read_to += len(news)
+            lines = [line for line in news.splitlines() if TROUBLE.search(line)]
+            for line in lines[:SHOWN_LINES]:
+                say(f"[{self.name}] {line.decode(errors='replace')[:300]}")
+            if len(lines) > SHOWN_LINES:
+                say(f"[{self.name}] … {len(lines) - SHOWN_LINES} more errors in {self.log}")
+
+
+def _reason(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-code).name}"
+    return f"killed by signal {-code}"
+
+
+@dataclass
+class Stop:
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag; the second signal asks for haste."""
+
+    asked: Event = field(default_factory=Event)
+    hurry: Event = field(default_factory=Event)
+
+    def listen(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.asked.is_set():
+            self.hurry.set()
+        self.asked.set()

@@ -1,0 +1,139 @@
+"""What is counted, and the one pure function that says how much a row counts.
+
+`record` appends contribution(after) − contribution(before); the recount (`check_invariants`) adds up contributions of
+the rows as they stand. Both use the functions here, so they can only differ where a row was changed behind `record`.
+
+Counters of the message cohort (bucket: the minute of creation), each exclusive of the others but for `created`, `read`:
+  created, sent (handed to a provider at least once), delivered (read ones too), read, failed, bounced, unknown,
+  in_flight, and, for messages never handed over: pending, cancelled, suppressed, expired, rejected;
+  delivery_ms and timed: sum of delivered_at − sent_at in milliseconds, and how many messages are in it.
+Counters of the attempt cohort (bucket: the minute of its start): started, accepted, delivered, bounced, failed, unknown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from tracking import ids
+from tracking.statuses import Attempt, Reason, Status, attempt_status
+
+
+class Bucket(NamedTuple):
+    """The dimensions that a counter is kept for."""
+
+    cohort: str
+    minute: datetime
+    project_id: int
+    channel: str
+    account_id: int | None
+    failure: str = ""
+    bounce: str = ""
+
+
+Deltas = Counter[tuple[Bucket, str]]
+
+
+class MessageFacts(Protocol):
+    """The columns of a message that are counted."""
+
+    id: UUID
+    project_id: int
+    channel: str
+    account_id: int | None
+    status: Status
+    reason: str
+    sent_at: datetime | None
+    delivered_at: datetime | None
+    attempts: int
+
+
+_HANDED_OVER = {
+    Status.DELIVERED: ("delivered",),
+    Status.READ: ("delivered", "read"),
+    Status.FAILED: ("failed",),
+    Status.BOUNCED: ("bounced",),
+    Status.UNKNOWN: ("unknown",),
+}
+_NEVER_HANDED_OVER = {Status.PENDING: "pending", Status.CANCELLED: "cancelled"}
+_BEFORE_ANY_ATTEMPT = {Reason.SUPPRESSED: "suppressed", Reason.EXPIRED: "expired"}
+
+
+def count_message(message: MessageFacts, sign: int, into: Deltas) -> None:
+    """Add (or take away) what one message contributes."""
+    failed, bounced = message.status is Status.FAILED, message.status is Status.BOUNCED
+    bucket = Bucket(
+        "message",
+        minute(ids.time_of(message.id)),
+        message.project_id,
+        message.channel,
+        message.account_id,
+        message.reason if failed else "",
+        message.reason if bounced else "",
+    )
+    into[bucket, "created"] += sign
+    for counter in _counters(message):
+        into[bucket, counter] += sign
+    if message.delivered_at and message.sent_at:
+        into[bucket, "delivery_ms"] += sign * int((message.delivered_at - message.sent_at).total_seconds() * 1000)
+        into[bucket, "timed"] += sign
+
+
+def _counters(message: MessageFacts) -> tuple[str, ...]:
+    if message.attempts:
+        return ("sent", *_HANDED_OVER.get(message.status, ("in_flight",)))
+    if message.status in _NEVER_HANDED_OVER:
+        return (_NEVER_HANDED_OVER[message.status],)
+    return (_BEFORE_ANY_ATTEMPT.get(Reason(message.reason), "rejected"),) if message.status is Status.FAILED else ()
+
+
+_ATTEMPT = {
+    Status.SENT: ("accepted",),
+    Status.DELIVERED: ("accepted", "delivered"),
+    Status.READ: ("accepted", "delivered"),
+    Status.BOUNCED: ("bounced",),
+    Status.FAILED: ("failed",),
+    Status.UNKNOWN: ("unknown",),
+}
+
+
+def count_attempt(
+    attempt: Attempt, *, started_at: datetime, project_id: int, channel: str, account_id: int, sign: int, into: Deltas
+) -> None:
+    status = attempt_status(attempt)
+    bucket = Bucket(
+        "attempt",
+        minute(started_at),
+        project_id,
+        channel,
+        account_id,
+        (attempt.failure or "") if status is Status.FAILED else "",
+        (attempt.bounce or "") if status is Status.BOUNCED else "",
+    )
+    into[bucket, "started"] += sign
+    for counter in _ATTEMPT.get(status, ()):
+        into[bucket, counter] += sign
+
+
+def minute(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
+
+
+def by_bucket(deltas: Deltas) -> dict[Bucket, dict[str, int]]:
+    """Only what really changed, ready to be stored."""
+    found: dict[Bucket, dict[str, int]] = {}
+    for (bucket, counter), change in deltas.items():
+        if change:
+            found.setdefault(bucket, {})[counter] = change
+    return found
+
+
+def total(rows: Iterable[tuple[Bucket, dict[str, int]]]) -> Deltas:
+    added: Deltas = Counter()
+    for bucket, counts in rows:
+        for counter, change in counts.items():
+            added[bucket, counter] += change
+    return Counter({key: value for key, value in added.items() if value})

@@ -1,0 +1,266 @@
+"""The only writer of facts and of Message.status. Called by submit, dispatch, receive, retry and the maintenance jobs.
+
+A `Record` is the work of one transaction on a set of messages: it locks them in id order (so that any number of
+loops never deadlock), takes facts and decisions, and writes the consequences: events, attempts, statuses, metric
+deltas, suppressions, and the end of a waiting retry that a late delivery made pointless.
+
+    with transaction.atomic():
+        work = Record(message_ids)
+        work.add_fact(...)        # any number
+        work.learn()              # stores what is new and learns it; statuses are up to date from here on
+        work.decide(...)          # decisions may depend on them
+        changes = work.save()
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from tracking import metrics, store
+from tracking.rows import AttemptRow, MessageRow
+from tracking.services import suppress
+from tracking.statuses import Attempt, Decision, Fact, Status, fold, learn
+
+FUTURE_TOLERANCE = timedelta(minutes=5)  # a receipt's time is clamped to [attempt start, received + this]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who says so: an API key, an operator, the dispatcher, a provider's receipt, a job."""
+
+    kind: str
+    account_id: int | None = None
+    inbound_id: UUID | None = None
+    detail: dict[str, Any] | None = None
+
+
+DISPATCH = Source("dispatch")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one message: the place from which outgoing webhooks are written."""
+
+    message: MessageRow
+    before: Status | None
+    milestones: tuple[Status, ...]  # statuses newly reached, in the order of a message's life
+
+
+class Record:
+    def __init__(self, message_ids: Collection[UUID], *, now: datetime | None = None) -> None:
+        self.now = now or datetime.now(UTC)
+        self.messages = store.lock_messages(message_ids)
+        self._before = {key: row.snapshot() for key, row in self.messages.items()}
+        self._facts: list[tuple[MessageRow, AttemptRow, Fact, str]] = []
+        self._events: list[dict[str, Any]] = []
+        self._keys: set[tuple[UUID, str]] = set()
+        self._new_attempts: list[AttemptRow] = []
+        self._suppress: list[suppress.Entry] = []
+
+    # --- what is put on record
+
+    def add_message(self, row: MessageRow, *, source: Source) -> None:
+        """A new message, with its first decision."""
+        self.messages[row.id] = row
+        self._decision_event(row, row.decision, source=source, text="")
+
+    def start_attempt(self, row: MessageRow, *, account_id: int, idempotency_key: str) -> AttemptRow:
+        """A hand-over is about to happen: on record before the provider is called."""
+        number = row.attempts + 1
+        attempt = AttemptRow(row.id, Attempt(number), account_id, row.leg, idempotency_key, self.now)
+        row.tries.append(attempt)
+        row.attempts = number
+        row.account_id = account_id
+        self._new_attempts.append(attempt)
+        return attempt
+
+    def add_fact(
+        self,
+        row: MessageRow,
+        attempt: AttemptRow,
+        fact: Fact,
+        *,
+        key: str,
+        source: Source,
+        said_at: datetime | None = None,
+        received_at: datetime | None = None,
+    ) -> None:
+        """One fact of one attempt. `key` tells it from every other fact of the message: the same key counts once."""
+        if (row.id, key) in self._keys:
+            return
+        self._keys.add((row.id, key))
+        received_at = received_at or self.now
+        latest = received_at + FUTURE_TOLERANCE
+        if not attempt.started_at <= fact.at <= latest:
+            fact = replace(fact, at=max(attempt.started_at, min(fact.at, latest)))
+        self._facts.append((row, attempt, fact, key))
+        self._events.append(
+            {
+                "message_id": row.id,
+                "dedupe_key": key,
+                "kind": fact.kind,
+                "attempt": attempt.number,
+                "number": None,
+                "occurred_at": fact.at,
+                "said_at": said_at,
+                "recorded_at": received_at,
+                "source": source.kind,
+                "account_id": source.account_id,
+                "inbound_id": source.inbound_id,
+                "failure": fact.failure,
+                "bounce": fact.bounce,
+                "machine": fact.machine,
+                "code": fact.code,
+                "text": fact.text,
+                "detail": source.detail,
+            }
+        )
+
+    def suppress(self, row: MessageRow, reason: str) -> None:
+        """The address is bad, or its owner wants no more: nothing more is sent to it by this project."""
+        self._suppress.append(suppress.Entry(row.project_id, row.channel, row.recipient, reason, row.id))
+
+    def learn(self) -> set[tuple[UUID, str]]:
+        """Store the facts given so far, learn those that are new, fold. The (message, key) pairs that were new."""
+        fresh = store.insert_events(self._events)
+        for row, attempt, fact, key in self._facts:
+            if (row.id, key) in fresh:
+                attempt.facts = learn(attempt.facts, fact)
+        touched = {row.id: row for row, *_ in self._facts}
+        self._facts, self._events = [], []
+        for row in touched.values():
+            self.fold(row)
+        return fresh
+
+    def decide(self, row: MessageRow, decision: Decision, *, source: Source, text: str = "") -> None:
+        row.decision = decision
+        row.decisions += 1
+        row.decided_after = row.attempts
+        if decision is Decision.OPERATOR_RETRY:
+            row.budget_from = row.attempts
+            row.operator_retries += 1
+        self._decision_event(row, decision, source=source, text=text)
+        self.fold(row)
+
+    def _decision_event(self, row: MessageRow, decision: Decision, *, source: Source, text: str) -> None:
+        self._events.append(
+            {
+                "message_id": row.id,
+                "dedupe_key": f"decision:{row.decisions}",
+                "kind": decision,
+                "attempt": row.attempts,
+                "number": row.decisions,
+                "occurred_at": self.now,
+                "said_at": None,
+                "recorded_at": self.now,
+                "source": source.kind,
+                "account_id": source.account_id,
+                "inbound_id": source.inbound_id,
+                "failure": None,
+                "bounce": None,
+                "machine": False,
+                "code": "",
+                "text": text[:1000],
+                "detail": source.detail,
+            }
+        )
+
+    def fold(self, row: MessageRow) -> None:
+        row.take(fold([attempt.facts for attempt in row.tries], row.decision, row.decided_after))
+
+    # --- what follows from it
+
+    def save(self) -> list[Change]:
+        """Write everything that changed. The caller's transaction makes it one step."""
+        self.learn()
+        for attempt in self._new_attempts:
+            self.fold(self.messages[attempt.message_id])
+        created = [row for key, row in self.messages.items() if key not in self._before]
+        changed = [row for key, row in self.messages.items() if key in self._before and row != self._before[key]]
+        store.insert_messages(created)
+        store.insert_attempts(self._new_attempts)
+        store.update_attempts(self._changed_attempts(changed))
+        store.update_messages(changed)
+        store.append_deltas(self._deltas(created, changed))
+        suppress.add(self._suppress)
+        # a delivery, however late, ends a retry that is still waiting
+        store.end_waiting([row.id for row in changed if row.status in (Status.DELIVERED, Status.READ)])
+        return [self._change(row) for row in (*created, *changed)]
+
+    def _changed_attempts(self, changed: Iterable[MessageRow]) -> list[AttemptRow]:
+        new = {id(attempt) for attempt in self._new_attempts}
+        found = []
+        for row in changed:
+            for attempt, before in zip(row.tries, self._before[row.id].tries, strict=False):
+                if id(attempt) not in new and attempt != before:
+                    found.append(attempt)
+        return found
+
+    def _deltas(self, created: Iterable[MessageRow], changed: Iterable[MessageRow]) -> metrics.Deltas:
+        deltas: metrics.Deltas = Counter()
+        for row in created:
+            _count(row, 1, deltas)
+        for row in changed:
+            _count(self._before[row.id], -1, deltas)
+            _count(row, 1, deltas)
+        return deltas
+
+    def _change(self, row: MessageRow) -> Change:
+        before = self._before.get(row.id)
+        return Change(row, before.status if before else None, milestones(before, row))
+
+
+def milestones(before: MessageRow | None, after: MessageRow) -> tuple[Status, ...]:
+    """The statuses newly reached: a batch that brings sent, delivered and read reaches three."""
+    reached: list[Status] = []
+    for status, name in ((Status.SENT, "sent_at"), (Status.DELIVERED, "delivered_at"), (Status.READ, "read_at")):
+        if getattr(after, name) and not (before and getattr(before, name)):
+            reached.append(status)
+    ended = after.status in (Status.FAILED, Status.BOUNCED, Status.CANCELLED, Status.UNKNOWN)
+    if ended and not (before and before.status is after.status):
+        reached.append(after.status)
+    return tuple(reached)
+
+
+def _count(row: MessageRow, sign: int, into: metrics.Deltas) -> None:
+    metrics.count_message(row, sign, into)
+    for attempt in row.tries:
+        metrics.count_attempt(
+            attempt.facts,
+            started_at=attempt.started_at,
+            project_id=row.project_id,
+            channel=row.channel,
+            account_id=attempt.account_id,
+            sign=sign,
+            into=into,
+        )
+
+
+def refold(message_ids: Collection[UUID]) -> list[Change]:
+    """Rebuild facts, decisions and statuses from the events, as after a corrected mapping. Never causes a send."""
+    work = Record(message_ids)
+    for row in work.messages.values():
+        row.decisions = 0
+        for attempt in row.tries:
+            attempt.facts = Attempt(attempt.number)
+    for message_id, number, learned in store.history_of(work.messages):
+        _replay(work.messages[message_id], number, learned)
+    for row in work.messages.values():
+        work.fold(row)
+    return work.save()
+
+
+def _replay(row: MessageRow, number: int, learned: Fact | tuple[int, Decision]) -> None:
+    if isinstance(learned, Fact):
+        attempt = row.attempt(number)
+        if attempt is not None:
+            attempt.facts = learn(attempt.facts, learned)
+        return
+    place, decision = learned
+    if place > row.decisions:
+        row.decisions, row.decision, row.decided_after = place, decision, number

@@ -1,0 +1,53 @@
+"""The suppression list: who is not sent to. Checked by submit, filled by record and by operators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from hmac import digest
+from uuid import UUID
+
+from django.conf import settings
+
+from tracking.models import Suppression
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    project_id: int
+    channel: str
+    address: str
+    reason: str
+    message_id: UUID | None = None
+
+
+def address_hash(channel: str, address: str) -> bytes:
+    """A keyed hash: the list can be searched, yet says nothing to somebody who only has the database."""
+    return digest(settings.ADDRESS_KEY.encode(), f"{channel}:{address.casefold()}".encode(), sha256)
+
+
+def add(entries: Iterable[Entry]) -> None:
+    """An entry that stands already is left as it is."""
+    rows = [
+        Suppression(
+            project_id=entry.project_id,
+            channel=entry.channel,
+            address_hash=address_hash(entry.channel, entry.address),
+            address=entry.address,
+            reason=entry.reason,
+            message_id=entry.message_id,
+        )
+        for entry in entries
+    ]
+    if rows:
+        Suppression.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def suppressed(project_id: int, recipients: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the (channel, address) pairs that are on the project's list."""
+    by_hash = {address_hash(channel, address): (channel, address) for channel, address in recipients}
+    found = Suppression.objects.filter(project_id=project_id, address_hash__in=by_hash).values_list(
+        "address_hash", flat=True
+    )
+    return {by_hash[bytes(value)] for value in found}

@@ -1,0 +1,301 @@
+"""The SQL under `services.record`: locked reads and batch writes of messages, attempts, events. Called by record only.
+
+Rows travel to PostgreSQL as one JSON document a statement (jsonb_to_recordset): one round trip for any number of rows.
+Every statement also says the ids' range, which prunes the partitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import orjson
+from django.db import connection
+
+from providers.base import BounceClass, FailureClass
+from tracking import metrics
+from tracking.rows import AttemptRow, MessageRow
+from tracking.statuses import Attempt, Decision, Fact, FactKind, Status
+
+if TYPE_CHECKING:
+    from django.db.backends.utils import CursorWrapper
+
+# column → type: what is read, and what may change after the insert
+MESSAGE_FIXED = {"id": "uuid", "project_id": "bigint", "channel": "text", "recipient": "text"}
+MESSAGE_MOVING = {
+    "status": "text",
+    "decision": "text",
+    "account_id": "bigint",
+    "reason": "text",
+    "sent_at": "timestamptz",
+    "delivered_at": "timestamptz",
+    "read_at": "timestamptz",
+    "failed_at": "timestamptz",
+    "attempts": "smallint",
+    "decisions": "smallint",
+    "decided_after": "smallint",
+    "budget_from": "smallint",
+    "operator_retries": "smallint",
+    "leg": "smallint",
+    "reference": "text",
+}
+MESSAGE_READ = {"priority": "smallint", "expires_at": "timestamptz", "retry": "jsonb"}
+MESSAGE_EXTRA = {  # written once by submit, read by nobody here
+    "batch_id": "bigint",
+    "external_id": "text",
+    "category": "text",
+    "template_id": "text",
+    "tags": "text[]",
+    "scheduled_at": "timestamptz",
+}
+ATTEMPT_KEY = {"message_id": "uuid", "number": "smallint"}
+ATTEMPT_FIXED = {"account_id": "bigint", "leg": "smallint", "idempotency_key": "text", "started_at": "timestamptz"}
+FACT_TIMES = (
+    "accepted_at",
+    "delivered_at",
+    "opened_at",
+    "clicked_at",
+    "read_at",
+    "machine_opened_at",
+    "hard_bounced_at",
+    "bounced_at",
+    "failed_at",
+    "unknown_at",
+    "complained_at",
+    "unsubscribed_at",
+)
+ATTEMPT_FACTS = {
+    **dict.fromkeys(FACT_TIMES, "timestamptz"),
+    "failure": "text",
+    "bounce": "text",
+    "cause_at": "timestamptz",
+    "code": "text",
+    "text": "text",
+}
+ATTEMPT_MOVING = {"finished_at": "timestamptz", "reference": "text", **ATTEMPT_FACTS}
+EVENT = {
+    "message_id": "uuid",
+    "dedupe_key": "text",
+    "kind": "text",
+    "attempt": "smallint",
+    "number": "smallint",
+    "occurred_at": "timestamptz",
+    "said_at": "timestamptz",
+    "recorded_at": "timestamptz",
+    "source": "text",
+    "account_id": "bigint",
+    "inbound_id": "uuid",
+    "failure": "text",
+    "bounce": "text",
+    "machine": "boolean",
+    "code": "text",
+    "text": "text",
+    "detail": "jsonb",
+}
+
+
+def _insert(table: str, columns: Mapping[str, str], tail: str = "") -> str:
+    names = ", ".join(f'"{name}"' for name in columns)
+    record = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+    return f"INSERT INTO {table} ({names}) SELECT {names} FROM jsonb_to_recordset(%s::jsonb) AS r ({record}) {tail}"
+
+
+def _update(table: str, key: Mapping[str, str], columns: Mapping[str, str]) -> str:
+    record = ", ".join(f'"{name}" {kind}' for name, kind in {**key, **columns}.items())
+    sets = ", ".join(f'"{name}" = r."{name}"' for name in columns)
+    match = " AND ".join(f't."{name}" = r."{name}"' for name in key)
+    first = next(iter(key))
+    return (
+        f"UPDATE {table} t SET {sets} FROM jsonb_to_recordset(%s::jsonb) AS r ({record})"
+        f" WHERE {match} AND t.{first} BETWEEN %s AND %s"
+    )
+
+
+_READ_MESSAGE = [*MESSAGE_FIXED, *MESSAGE_MOVING, *MESSAGE_READ]
+_LOCK = (
+    f"SELECT {', '.join(_READ_MESSAGE)} FROM message"
+    " WHERE id = ANY(%s) AND id BETWEEN %s AND %s ORDER BY id FOR NO KEY UPDATE"
+)
+_READ_ATTEMPT = [*ATTEMPT_KEY, *ATTEMPT_FIXED, "finished_at", "reference"]
+_ATTEMPTS = (
+    f'SELECT {", ".join(_READ_ATTEMPT)}, {", ".join(ATTEMPT_FACTS)} FROM attempt'
+    " WHERE message_id = ANY(%s) AND message_id BETWEEN %s AND %s ORDER BY message_id, number"
+)
+_INSERT_MESSAGE = _insert("message", {**MESSAGE_FIXED, **MESSAGE_MOVING, **MESSAGE_READ, **MESSAGE_EXTRA})
+_INSERT_CONTENT = _insert("content", {"message_id": "uuid", "body": "jsonb"})
+_INSERT_ATTEMPT = _insert("attempt", {**ATTEMPT_KEY, **ATTEMPT_FIXED, **ATTEMPT_MOVING})
+_INSERT_EVENT = _insert("event", EVENT, "ON CONFLICT DO NOTHING RETURNING message_id, dedupe_key")
+_UPDATE_MESSAGE = _update("message", {"id": "uuid"}, MESSAGE_MOVING)
+_UPDATE_ATTEMPT = _update("attempt", ATTEMPT_KEY, ATTEMPT_MOVING)
+_INSERT_DELTA = _insert(
+    "metric_delta",
+    {
+        "cohort": "text",
+        "minute": "timestamptz",
+        "project_id": "bigint",
+        "channel": "text",
+        "account_id": "bigint",
+        "failure": "text",
+        "bounce": "text",
+        "counts": "jsonb",
+    },
+)
+
+
+def lock_messages(message_ids: Collection[UUID]) -> dict[UUID, MessageRow]:
+    """The messages that exist, with their attempts, locked in id order."""
+    if not message_ids:
+        return {}
+    keys = sorted(set(message_ids))
+    bounds = (keys, keys[0], keys[-1])
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK, bounds)
+        rows = {row[0]: _message(row) for row in cursor.fetchall()}
+        if any(row.attempts for row in rows.values()):
+            cursor.execute(_ATTEMPTS, bounds)
+            for values in cursor.fetchall():
+                if (message := rows.get(values[0])) is not None:
+                    message.tries.append(_attempt(values))
+    return rows
+
+
+def _message(values: Sequence[Any]) -> MessageRow:
+    row = MessageRow(**dict(zip(_READ_MESSAGE, values, strict=True)))
+    row.status, row.decision = Status(row.status), Decision(row.decision)
+    if isinstance(row.retry, str):
+        row.retry = orjson.loads(row.retry)
+    return row
+
+
+def _attempt(values: Sequence[Any]) -> AttemptRow:
+    message_id, number, account_id, leg, key, started_at, finished_at, reference, *facts = values
+    *times, failure, bounce, cause_at, code, text = facts
+    return AttemptRow(
+        message_id,
+        Attempt(
+            number,
+            *times,
+            FailureClass(failure) if failure else None,
+            BounceClass(bounce) if bounce else None,
+            cause_at,
+            code,
+            text,
+        ),
+        account_id,
+        leg,
+        key,
+        started_at,
+        finished_at,
+        reference,
+    )
+
+
+def insert_messages(rows: Sequence[MessageRow]) -> None:
+    _execute(_INSERT_MESSAGE, [{**_columns(row, MESSAGE_WRITTEN), **row.extra} for row in rows])
+
+
+MESSAGE_WRITTEN = (*MESSAGE_FIXED, *MESSAGE_MOVING, *MESSAGE_READ)
+
+
+def insert_contents(bodies: Mapping[UUID, dict[str, Any]]) -> None:
+    _execute(_INSERT_CONTENT, [{"message_id": key, "body": body} for key, body in bodies.items()])
+
+
+def insert_attempts(rows: Sequence[AttemptRow]) -> None:
+    _execute(_INSERT_ATTEMPT, [_attempt_columns(row) for row in rows])
+
+
+def update_messages(rows: Sequence[MessageRow]) -> None:
+    if rows:
+        columns = ("id", *MESSAGE_MOVING)
+        _execute(_UPDATE_MESSAGE, [_columns(row, columns) for row in rows], *_bounds(row.id for row in rows))
+
+
+def update_attempts(rows: Sequence[AttemptRow]) -> None:
+    if rows:
+        bounds = _bounds(row.message_id for row in rows)
+        _execute(_UPDATE_ATTEMPT, [_attempt_columns(row) for row in rows], *bounds)
+
+
+def insert_events(events: Sequence[dict[str, Any]]) -> set[tuple[UUID, str]]:
+    """Insert what is new; the (message, dedupe key) pairs that were."""
+    if not events:
+        return set()
+    with connection.cursor() as cursor:
+        _run(cursor, _INSERT_EVENT, events)
+        return set(cursor.fetchall())
+
+
+def append_deltas(deltas: metrics.Deltas) -> None:
+    rows = [{**bucket._asdict(), "counts": counts} for bucket, counts in metrics.by_bucket(deltas).items()]
+    _execute(_INSERT_DELTA, rows)
+
+
+def end_waiting(message_ids: Sequence[UUID]) -> None:
+    """Nothing more is to be sent of these; a leased row is left to its holder, who will see."""
+    if message_ids:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM queue WHERE message_id = ANY(%s) AND lease_token IS NULL", [list(message_ids)])
+
+
+def history_of(message_ids: Collection[UUID]) -> Iterator[tuple[UUID, int, Fact | tuple[int, Decision]]]:
+    """(message, attempt number, fact) and (message, attempts at the time, (place, decision)) of every event."""
+    keys = sorted(message_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT message_id, attempt, kind, number, occurred_at, failure, bounce, code, text, machine FROM event"
+            " WHERE message_id = ANY(%s) AND message_id BETWEEN %s AND %s",
+            [keys, keys[0], keys[-1]],
+        )
+        for message_id, attempt, kind, number, at, failure, bounce, code, text, machine in cursor.fetchall():
+            if number is not None:
+                yield message_id, attempt, (number, Decision(kind))
+                continue
+            yield (
+                message_id,
+                attempt,
+                Fact(
+                    FactKind(kind),
+                    at,
+                    FailureClass(failure) if failure else None,
+                    BounceClass(bounce) if bounce else None,
+                    code,
+                    text,
+                    machine,
+                ),
+            )
+
+
+def _columns(row: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
+
+
+def _attempt_columns(row: AttemptRow) -> dict[str, Any]:
+    return {
+        "message_id": row.message_id,
+        "number": row.number,
+        "account_id": row.account_id,
+        "leg": row.leg,
+        "idempotency_key": row.idempotency_key,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+        "reference": row.reference,
+        **_columns(row.facts, ATTEMPT_FACTS),
+    }
+
+
+def _bounds(keys: Iterable[UUID]) -> tuple[UUID, UUID]:
+    ordered = sorted(keys)
+    return ordered[0], ordered[-1]
+
+
+def _execute(statement: str, rows: Sequence[dict[str, Any]], *params: UUID | datetime) -> None:
+    if rows:
+        with connection.cursor() as cursor:
+            _run(cursor, statement, rows, *params)
+
+
+def _run(cursor: CursorWrapper, statement: str, rows: Sequence[dict[str, Any]], *params: UUID | datetime) -> None:
+    cursor.execute(statement, (orjson.dumps(rows).decode(), *params))
