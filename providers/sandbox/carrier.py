@@ -84,20 +84,34 @@ class Carrier:
         self.account = account
         self.ledger = Path(ledger)
         self.woken = threading.Event()
+        self._stopping = False
         self.thread = threading.Thread(target=self.run, name=f"sandbox {account.code}", daemon=True)
         self._session = requests.Session()
         self._session.trust_env = False  # the hook is addressed directly, whatever proxy the machine has
 
     def run(self) -> None:
-        """For ever: wait for the lock, then deliver what is due."""
-        with self._lock(wait=True), closing(self._open()) as store:
-            while True:
+        """Until stopped: wait for the lock, then deliver what is due."""
+        while not self._stopping:
+            with self._lock() as held:
+                if held:
+                    self._deliver()
+            self.woken.wait(LOOK)
+            self.woken.clear()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.woken.set()
+        self.thread.join()
+
+    def _deliver(self) -> None:
+        with closing(self._open()) as store:
+            while not self._stopping:
                 if self.work(store, now=time.time()) is None:
                     self.woken.wait(LOOK)
                     self.woken.clear()
 
     def deliver_due(self, now: float) -> int | None:
-        with self._lock(wait=False) as held:
+        with self._lock() as held:
             if not held:
                 return None
             with closing(self._open()) as store:
@@ -176,20 +190,20 @@ class Carrier:
         return store
 
     @contextmanager
-    def _lock(self, *, wait: bool) -> Iterator[bool]:
+    def _lock(self) -> Iterator[bool]:
         self.ledger.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(f"{self.ledger}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         _locks.add(descriptor)
         try:
-            yield _locked(descriptor, wait=wait)
+            yield _locked(descriptor)
         finally:
             _locks.discard(descriptor)
             os.close(descriptor)
 
 
-def _locked(descriptor: int, *, wait: bool) -> bool:
+def _locked(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -209,6 +223,14 @@ def start_carrier(account: Account, ledger: str) -> Carrier:
             carrier.thread.start()
     carrier.account = account  # its settings may have changed since the start
     return carrier
+
+
+def stop_carriers() -> None:
+    """Ends this process's carriers; receipts that are still to be sent wait in their files."""
+    with _starting:
+        for carrier in _carriers.values():
+            carrier.stop()
+        _carriers.clear()
 
 
 def deliver_due(account: Account, ledger: str, *, now: float | None = None) -> int | None:
