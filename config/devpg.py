@@ -114,10 +114,9 @@ class Server:
             if not self.data.exists():
                 self._create(bindir, alive)
             self._launch(bindir, alive)
-        url = self.url()
-        if url is None:
-            raise DatabaseError(f"PostgreSQL started and ended at once; see {self.place / 'log'}")
-        return url
+            if url := self.url():
+                return url
+        raise DatabaseError(f"PostgreSQL started and ended at once; see {self.place / 'log'}")
 
     def _settle(self, alive: int) -> str | None:
         """Wait until the server answers (its URL) or the directory is deserted (None, and `alive` is locked)."""
@@ -252,6 +251,11 @@ def ensure(home: Path) -> str:
     return server.url() or server.start(bindir)
 
 
+def url(home: Path) -> str | None:
+    """The URL of the private PostgreSQL below `home` if it takes connections."""
+    return _current(home, pgsystem.find_bindir()).url()
+
+
 def stop(home: Path) -> bool:
     """Stop the servers of every major version below `home`; says whether one ran."""
     return bool([server for server in _servers(home) if server.stop()])
@@ -266,17 +270,17 @@ def main(arguments: Sequence[str]) -> int:
     """`python -m config.devpg start|stop|status|url [home]`; `url` and `status` exit with 1 where nothing runs."""
     action, home = (arguments[0] if arguments else ""), Path(arguments[1]) if len(arguments) > 1 else DEFAULT_HOME
     if action in ("start", "url"):
-        url = ensure(home) if action == "start" else _current(home, pgsystem.find_bindir()).url()
-        print(url or "PostgreSQL is not running.", file=sys.stdout if url else sys.stderr)
-        return 0 if url else 1
+        found = ensure(home) if action == "start" else url(home)
+        print(found or "PostgreSQL is not running.", file=sys.stdout if found else sys.stderr)
+        return 0 if found else 1
     if action == "stop":
         print("PostgreSQL stopped." if stop(home) else "PostgreSQL was not running.")
         return 0
     if action == "status":
-        found = status(home)
-        for major, url in found.items():
-            print(f"PostgreSQL {major}: {'running' if url else 'stopped'}")
-        return 0 if any(found.values()) else 1
+        servers = status(home)
+        for major, address in servers.items():
+            print(f"PostgreSQL {major}: {'running' if address else 'stopped'}")
+        return 0 if any(servers.values()) else 1
     print(main.__doc__, file=sys.stderr)
     return 2
 

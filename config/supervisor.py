@@ -1,7 +1,7 @@
 """Keeps a handful of programs running and ends them without a trace. Called by config.launcher; knows no Django.
 
-Each program leads a session of its own, so that Ctrl-C reaches only the launcher, which then stops them in order, and so
-that whatever a program started can be ended with it as one process group. Should the launcher itself be killed, the
+Each program leads a session of its own, so that Ctrl-C reaches only the launcher, which then stops them in order, and
+so that whatever a program started can be ended with it as one process group. Should the launcher itself be killed, the
 kernel sends each program the SIGTERM on which it stops cleanly (PR_SET_PDEATHSIG; Linux only).
 """
 
@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 
 FIRST_BACKOFF, LAST_BACKOFF = 1.0, 30.0  # seconds before a program that died is started again
 STEADY_SECONDS = 60.0  # a program that ran this long begins again with the first back-off
@@ -33,7 +32,8 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before 
 def say(text: str) -> None:
     """Print at once; a terminal that has gone away must not keep us from stopping cleanly."""
     with suppress(OSError, ValueError):
-        print(text, flush=True)
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
 
 
 def _end_with(parent: int) -> None:
@@ -42,6 +42,32 @@ def _end_with(parent: int) -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+@dataclass
+class Stop:
+    """Turns SIGINT, SIGTERM and SIGHUP into a flag; the second signal asks for haste.
+
+    Plain flags and short sleeps: a threading.Event that is set by a signal handler can lock its own waiter out.
+    """
+
+    asked: bool = False
+    hurry: bool = False
+
+    def listen(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.hurry = self.asked
+        self.asked = True
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but no longer than until a stop is asked for; says whether it is."""
+        deadline = time.monotonic() + seconds
+        while not self.asked and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self.asked
 
 
 @dataclass
@@ -62,6 +88,11 @@ class Program:
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
+
+    @property
+    def started(self) -> bool:
+        """Was it ever started?"""
+        return self._started > 0
 
     def start(self) -> None:
         parent = os.getpid()
@@ -85,18 +116,15 @@ class Program:
             self._read_to = 0
 
     def ended(self) -> bool:
-        """Has its main process ended? It stays unreaped, so that its process group's id cannot be reused meanwhile."""
-        if self._process is None:
-            return True
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return self._process is None or self._process.poll() is not None
 
-    def stop(self, hurry: Event | None = None) -> None:
+    def stop(self, stop: Stop | None = None) -> None:
         """SIGTERM to the main process, which stops its own children; after `grace` SIGKILL to all that is left."""
         if self._process is None:
             return
         deadline = time.monotonic() + self.grace
         self._process.send_signal(signal.SIGTERM)
-        while not self.ended() and time.monotonic() < deadline and not (hurry and hurry.is_set()):
+        while not self.ended() and time.monotonic() < deadline and not (stop and stop.hurry):
             time.sleep(0.02)
         if not self.ended():
             say(f"{self.name} did not stop in time and is killed.")
@@ -147,20 +175,3 @@ def _reason(code: int) -> str:
     with suppress(ValueError):
         return f"killed by {signal.Signals(-code).name}"
     return f"killed by signal {-code}"
-
-
-@dataclass
-class Stop:
-    """Turns SIGINT, SIGTERM and SIGHUP into a flag; the second signal asks for haste."""
-
-    asked: Event = field(default_factory=Event)
-    hurry: Event = field(default_factory=Event)
-
-    def listen(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: object) -> None:
-        if self.asked.is_set():
-            self.hurry.set()
-        self.asked.set()
