@@ -10,20 +10,21 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import connection, migrations, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.utils import OperationalError, ProgrammingError
+from django.db.utils import IntegrityError, OperationalError, ProgrammingError
 from psycopg import errors, sql
 
 from tracking import ids
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 TABLES = ("message", "content", "attempt", "event", "inbound")
 WEEK = timedelta(days=7)
@@ -115,6 +116,18 @@ def weeks_ahead() -> int:
     while all(name_of(table, monday) in have for table in TABLES):
         ahead, monday = ahead + 1, monday + WEEK
     return ahead
+
+
+def with_repair(operation: Callable[[], Result]) -> Result:
+    """Run a whole transaction; where it finds no partition for its rows, make this week's and run it once more."""
+    try:
+        return operation()
+    except IntegrityError as error:
+        if not isinstance(error.__cause__, errors.CheckViolation) or connection.in_atomic_block:
+            raise
+        log.warning("a partition was missing: %s", error)
+        ensure_ahead()
+        return operation()
 
 
 def _weeks(since: datetime, until: datetime) -> Iterator[datetime]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,12 +34,16 @@ class RetryPolicy:
     @classmethod
     def merged(cls, *layers: dict[str, Any] | None) -> RetryPolicy:
         """The defaults, overlaid by the project's and then the message's overrides."""
-        values: dict[str, Any] = {}
+        policy = cls()
         for layer in layers:
-            values |= {name: value for name, value in (layer or {}).items() if value is not None}
+            policy = policy.overlaid(layer or {})
+        return policy
+
+    def overlaid(self, overrides: dict[str, Any]) -> RetryPolicy:
+        values = {name: value for name, value in overrides.items() if value is not None}
         if "retry_conditions" in values:
             values["retry_conditions"] = frozenset(map(FailureClass, values["retry_conditions"]))
-        return cls(**values)
+        return replace(self, **values)
 
     def delay(self, tries: int, retry_after: float | None = None, jitter: random.Random | None = None) -> float:
         """Seconds to wait after try number `tries` (from 1): full jitter under an exponential ceiling. The provider's
@@ -50,5 +54,8 @@ class RetryPolicy:
         ceiling = min(self.max_delay, self.initial_delay * self.backoff_factor**exponent)
         return (jitter or random).uniform(0, ceiling)
 
+    def retryable(self, failure: FailureClass) -> bool:
+        return failure in self.retry_conditions and failure in RETRYABLE
+
     def wants_retry(self, failure: FailureClass, tries: int) -> bool:
-        return failure in self.retry_conditions and failure in RETRYABLE and tries < self.max_attempts
+        return self.retryable(failure) and tries < self.max_attempts

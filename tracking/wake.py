@@ -73,6 +73,11 @@ def after_commit(channel: str) -> None:
     transaction.on_commit(lambda: _waker.wake(channel), robust=True)
 
 
+def now(channel: str) -> None:
+    """Wake the loops of a channel at once: for edges that work outside a transaction."""
+    _waker.wake(channel)
+
+
 class Listener:
     """A connection that hears wake-ups. One for each loop."""
 

@@ -14,6 +14,7 @@ class QueueRow(models.Model):
     account_id = models.BigIntegerField()
     priority = models.SmallIntegerField(default=5)
     due_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True)
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
 
@@ -24,6 +25,10 @@ class QueueRow(models.Model):
                 fields=["account_id", "priority", "due_at", "message_id"],
                 condition=Q(lease_token=None),
                 name="queue_due",
+            ),
+            models.Index(fields=["account_id", "due_at"], condition=Q(lease_token=None), name="queue_next"),
+            models.Index(
+                fields=["expires_at"], condition=Q(lease_token=None, expires_at__isnull=False), name="queue_expiry"
             ),
             models.Index(fields=["lease_until"], condition=Q(lease_token__isnull=False), name="queue_leased"),
             models.Index(fields=["account_id"], condition=Q(lease_token__isnull=False), name="queue_in_flight"),

@@ -1,0 +1,71 @@
+"""Provider accounts with their adapters, kept for two seconds in each process. Called by hooks, receive and dispatch.
+
+Opening the sealed credentials for every receipt would cost more than storing it; two seconds is what an operator's
+change takes to reach every process.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from providers.base import Provider
+from providers.models import ProviderAccount
+from providers.vault import SealBroken
+
+log = logging.getLogger(__name__)
+KEPT = 2.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An account and its adapter."""
+
+    account: ProviderAccount
+    adapter: Provider
+
+
+class _Book:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._by_id: dict[int, Bound] = {}
+        self._by_token: dict[str, Bound] = {}
+
+    def refresh(self) -> None:
+        if time.monotonic() < self._until:
+            return
+        with self._lock:
+            if time.monotonic() < self._until:
+                return
+            bound = [found for account in ProviderAccount.objects.all() if (found := _bind(account))]
+            self._by_id = {item.account.pk: item for item in bound}
+            self._by_token = {item.account.hook_token: item for item in bound}
+            self._until = time.monotonic() + KEPT
+
+    def by_id(self, account_id: int) -> Bound | None:
+        self.refresh()
+        return self._by_id.get(account_id)
+
+    def by_token(self, token: str) -> Bound | None:
+        self.refresh()
+        return self._by_token.get(token)
+
+    def forget(self) -> None:
+        self._until = 0.0
+
+
+def _bind(account: ProviderAccount) -> Bound | None:
+    try:
+        return Bound(account, account.adapter())
+    except (KeyError, SealBroken, ImportError) as error:
+        log.error("account %s cannot be used: %r", account.code, error)
+        return None
+
+
+_book = _Book()
+by_id = _book.by_id
+by_token = _book.by_token
+forget = _book.forget

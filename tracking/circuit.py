@@ -1,0 +1,159 @@
+"""What holds an account's hand-overs back: its rate limit, a Retry-After, an open circuit. Called by dispatch.
+
+The circuit opens when the account itself fails (bad credentials) or failures follow one another without a success, for
+30 s doubling to 15 minutes; then one hand-over at a time probes it until one succeeds. An open circuit costs no message an
+attempt, and no other account anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.db import connection, transaction
+
+from providers.base import Classification, FailureClass, ProviderError
+from providers.models import Circuit, ProviderAccount
+
+log = logging.getLogger(__name__)
+
+# How many failures in a row open the circuit, by class; a fault of the account itself opens it at once.
+THRESHOLDS = {FailureClass.TIMEOUT: 5, FailureClass.AMBIGUOUS: 5, FailureClass.TEMPORARY: 20}
+OPEN_FOR = 30.0  # seconds, doubling with each further failure …
+OPEN_MAX = 900.0  # … up to this
+BURST = 0.05  # seconds' worth of hand-overs that may go at once under a rate limit
+HOLD_MAX = 60.0  # seconds for which a 429 holds the whole account back
+NO_SLOTS = 0
+UNLIMITED = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    next_slot_at: datetime | None = None
+    open_until: datetime | None = None
+    failures: int = 0
+
+    def opens_at(self) -> datetime | None:
+        """Before this moment nothing goes."""
+        return max((moment for moment in (self.next_slot_at, self.open_until) if moment), default=None)
+
+    def allowed(self, now: datetime, rate: float | None) -> int:
+        """How many hand-overs may start now."""
+        opens = self.opens_at()
+        if opens and opens > now:
+            return NO_SLOTS
+        if self.open_until is not None:  # it was open: probe with one
+            return 1
+        if rate is None:
+            return UNLIMITED
+        return int((now - self._earliest(now)).total_seconds() * rate) + 1
+
+    def after(self, taken: int, now: datetime, rate: float) -> datetime:
+        """When the slot after `taken` more comes."""
+        return self._earliest(now) + timedelta(seconds=taken / rate)
+
+    def _earliest(self, now: datetime) -> datetime:
+        burst = now - timedelta(seconds=BURST)
+        return max(self.next_slot_at, burst) if self.next_slot_at else burst
+
+
+def lock(account_id: int) -> Gate:
+    """The account's gate, locked until the end of the transaction: claims of one account go one after another."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT next_slot_at, open_until, failures FROM providers_circuit WHERE account_id = %s FOR UPDATE",
+            [account_id],
+        )
+        row = cursor.fetchone()
+        if row is None:
+            cursor.execute(
+                "INSERT INTO providers_circuit (account_id, failures, reason) VALUES (%s, 0, '') ON CONFLICT DO NOTHING",
+                [account_id],
+            )
+            return lock(account_id)
+        return Gate(*row)
+
+
+def take_slots(account_id: int, gate: Gate, taken: int, now: datetime, rate: float | None) -> None:
+    changes = {}
+    if rate is not None:
+        changes["next_slot_at"] = gate.after(taken, now, rate)
+    if gate.open_until is not None:  # the next probe waits for this one's outcome
+        changes["open_until"] = now + timedelta(seconds=OPEN_FOR)
+    if changes:
+        Circuit.objects.filter(pk=account_id).update(**changes)
+
+
+def learn(results: Sequence[tuple[int, ProviderError | None]]) -> None:
+    """What a batch of hand-overs says about their accounts, in the order in which they ended."""
+    by_account: dict[int, list[ProviderError | None]] = {}
+    for account_id, error in results:
+        by_account.setdefault(account_id, []).append(error)
+    for account_id, errors in sorted(by_account.items()):
+        _learn(account_id, errors)
+
+
+def _learn(account_id: int, errors: Sequence[ProviderError | None]) -> None:
+    if all(error is None for error in errors):
+        Circuit.objects.filter(pk=account_id).exclude(failures=0, open_until=None).update(
+            failures=0, open_until=None, opened_at=None, reason=""
+        )
+        return
+    with transaction.atomic():
+        lock(account_id)
+        circuit = Circuit.objects.get(pk=account_id)
+        for error in errors:
+            _apply(circuit, error, datetime.now(UTC))
+        circuit.save()
+
+
+def _apply(circuit: Circuit, error: ProviderError | None, now: datetime) -> None:
+    if error is not None and error.failure is FailureClass.RATE_LIMIT:
+        _hold(circuit, error, now)
+        return
+    threshold = _threshold(error)
+    if threshold is None:  # a success, or a refusal that shows that the account works
+        circuit.failures, circuit.open_until, circuit.opened_at, circuit.reason = 0, None, None, ""
+        return
+    circuit.failures += 1
+    if error is not None and circuit.failures >= threshold:
+        _open(circuit, error, circuit.failures - threshold, now)
+
+
+def _threshold(error: ProviderError | None) -> int | None:
+    if error is None:
+        return None
+    return 1 if error.classification.account_fault else THRESHOLDS.get(error.failure)
+
+
+def _open(circuit: Circuit, error: ProviderError, excess: int, now: datetime) -> None:
+    seconds = min(OPEN_MAX, OPEN_FOR * 2.0 ** min(excess, 10))
+    circuit.open_until = now + timedelta(seconds=seconds)
+    circuit.opened_at = circuit.opened_at or now
+    circuit.reason = error.text[:500]
+    log.warning("circuit of account %s is open for %.0f s: %s", circuit.account_id, seconds, error.text)
+
+
+def _hold(circuit: Circuit, error: ProviderError, now: datetime) -> None:
+    until = now + timedelta(seconds=min(HOLD_MAX, 1.0 if error.retry_after is None else error.retry_after))
+    circuit.next_slot_at = max(circuit.next_slot_at or until, until)
+
+
+def reset(account_id: int) -> None:
+    """An operator's wish: the account is tried again at once."""
+    Circuit.objects.filter(pk=account_id).update(
+        failures=0, open_until=None, opened_at=None, reason="", next_slot_at=None
+    )
+
+
+def healthy(account: ProviderAccount, now: datetime | None = None) -> bool:
+    """Enabled, and its circuit is closed."""
+    circuit = Circuit.objects.filter(pk=account.pk).first()
+    return account.enabled and not (circuit and circuit.open_until and circuit.open_until > (now or datetime.now(UTC)))
+
+
+def of_class(failure: FailureClass) -> Classification:
+    """The classification of a failure of our own making."""
+    return Classification(failure=failure)

@@ -1,0 +1,360 @@
+"""Sending what is due: claim, attempt on record, hand over, finish, reap. Called by the dispatch loop only.
+
+One transaction claims queue rows of an account (under its rate limit, in-flight cap and circuit) and puts their attempts
+on record; after its commit the sender threads call the provider, holding no connection. What they learned is recorded in
+batches. A lease fences a queue row and nothing else: a result is recorded however late it comes.
+
+Lock order: messages in id order, then queue rows. The claim takes queue rows first, and therefore skips locked ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+from django.conf import settings
+from django.db import connection, transaction
+
+from providers.base import FailureClass, Outbound, Provider, ProviderError, SendResult
+from tracking import accounts, circuit, ids
+from tracking.models import Content, Project
+from tracking.policy import RetryPolicy
+from tracking.rows import AttemptRow, MessageRow
+from tracking.services import suppress
+from tracking.services.envelope import outbound
+from tracking.services.record import DISPATCH, Record
+from tracking.statuses import Decision, Fact, FactKind, Status
+
+log = logging.getLogger(__name__)
+
+# An account's own failures are not held against the message, up to this many hand-overs for each allowed one.
+SPARED = 4
+RECHECK_AFTER = timedelta(seconds=30)  # older messages are checked against the suppression list once more
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """One attempt on record, ready for a sender thread."""
+
+    account_id: int
+    adapter: Provider
+    outbound: Outbound
+    message_id: UUID
+    number: int
+    token: UUID
+    start_before: datetime  # past this the lease might not outlast the provider's timeout
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a sender thread learned."""
+
+    handover: Handover
+    finished_at: datetime
+    result: SendResult | None = None
+    error: ProviderError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An account with queue rows: what may be sent for it now."""
+
+    account_id: int
+    first_due: datetime
+    gate: circuit.Gate
+
+
+def waiting() -> list[Waiting]:
+    """The enabled accounts that have something queued, unless sending is paused altogether."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT a.id, q.due_at, c.next_slot_at, c.open_until, coalesce(c.failures, 0)"
+            " FROM providers_provideraccount a"
+            " CROSS JOIN LATERAL (SELECT due_at FROM queue WHERE account_id = a.id AND lease_token IS NULL"
+            "  ORDER BY due_at LIMIT 1) q"
+            " LEFT JOIN providers_circuit c ON c.account_id = a.id"
+            " WHERE a.enabled AND NOT EXISTS (SELECT 1 FROM tracking_switch WHERE sending_paused)"
+        )
+        return [Waiting(account, due, circuit.Gate(*gate)) for account, due, *gate in cursor.fetchall()]
+
+
+# --- claim and start
+
+
+def start(account_id: int, free: int) -> list[Handover]:
+    """Claim up to `free` due messages of an account and put their attempts on record."""
+    bound = accounts.by_id(account_id)
+    if bound is None or free < 1:
+        return []
+    token = uuid4()
+    with transaction.atomic():
+        now = datetime.now(UTC)
+        gate = circuit.lock(account_id)
+        allowed = min(free, gate.allowed(now, bound.account.rate_per_second))
+        claimed = _claim(account_id, allowed, bound.account.max_in_flight, token) if allowed > 0 else []
+        if not claimed:
+            return []
+        circuit.take_slots(account_id, gate, len(claimed), now, bound.account.rate_per_second)
+        return _put_on_record(claimed, bound, token, now)
+
+
+def _claim(account_id: int, limit: int, cap: int, token: UUID) -> list[UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH due AS (SELECT message_id FROM queue WHERE account_id = %(account)s AND lease_token IS NULL"
+            "  AND due_at <= now()"
+            "  AND NOT EXISTS (SELECT 1 FROM tracking_project p WHERE p.id = queue.project_id AND p.paused)"
+            "  ORDER BY priority, due_at, message_id LIMIT (SELECT least(%(limit)s, greatest(0, %(cap)s - count(*)))"
+            "   FROM queue WHERE account_id = %(account)s AND lease_token IS NOT NULL)"
+            "  FOR UPDATE SKIP LOCKED)"
+            " UPDATE queue SET lease_token = %(token)s, lease_until = now() + %(lease)s * interval '1 s'"
+            " FROM due WHERE queue.message_id = due.message_id RETURNING queue.message_id",
+            {"account": account_id, "limit": limit, "cap": cap, "token": token, "lease": settings.LEASE_SECONDS},
+        )
+        return [key for (key,) in cursor.fetchall()]
+
+
+def _put_on_record(claimed: Sequence[UUID], bound: accounts.Bound, token: UUID, now: datetime) -> list[Handover]:
+    work = Record(claimed)
+    wanted = [row for key in claimed if (row := work.messages.get(key)) and row.status is Status.PENDING]
+    bodies = dict(Content.objects.filter(message_id__in=[row.id for row in wanted]).values_list("message_id", "body"))
+    stopped = _suppressed(wanted, now)
+    start_before = now + timedelta(seconds=settings.LEASE_SECONDS - bound.adapter.timeout - 5)
+    handovers = []
+    for row in wanted:
+        if row.expires_at and row.expires_at <= now:
+            work.decide(row, Decision.EXPIRE, source=DISPATCH)  # past its expires_at since the last look
+        elif row.id in stopped:
+            work.decide(row, Decision.SUPPRESS, source=DISPATCH, text="suppressed since it was handed in")
+        elif row.id not in bodies:
+            work.decide(row, Decision.REJECT, source=DISPATCH, text="its content was purged before it could be sent")
+        else:
+            key = f"{row.id}:{row.leg}:{row.operator_retries}"
+            attempt = work.start_attempt(row, account_id=bound.account.pk, idempotency_key=key)
+            message = outbound(row, attempt, bodies[row.id], bound.adapter.account.channel)
+            handovers.append(
+                Handover(bound.account.pk, bound.adapter, message, row.id, attempt.number, token, start_before)
+            )
+    work.save()
+    going = {handover.message_id for handover in handovers}
+    drop([key for key in claimed if key not in going], token)
+    return handovers
+
+
+def _suppressed(rows: Sequence[MessageRow], now: datetime) -> set[UUID]:
+    """Those that have waited for a while, and whose recipient was suppressed meanwhile."""
+    found: set[UUID] = set()
+    waited = [row for row in rows if now - ids.time_of(row.id) > RECHECK_AFTER]
+    for project_id in {row.project_id for row in waited}:
+        mine = [row for row in waited if row.project_id == project_id]
+        listed = suppress.suppressed(project_id, [(row.channel, row.recipient) for row in mine])
+        found |= {row.id for row in mine if (row.channel, row.recipient) in listed}
+    return found
+
+
+# --- hand over: in a sender thread, without a database connection
+
+
+def hand_over(handover: Handover) -> Outcome:
+    """Call the provider. Never raises: whatever happens is an outcome."""
+    if datetime.now(UTC) > handover.start_before:
+        return _failed(handover, "not handed over: the lease would not have outlasted the call", FailureClass.TIMEOUT)
+    try:
+        result = handover.adapter.send(handover.outbound)
+    except ProviderError as error:
+        return _asked(handover, error) or Outcome(handover, datetime.now(UTC), error=error)
+    except Exception as error:  # an adapter's bug: nobody knows whether the request was written
+        log.exception("the adapter of %s broke", handover.adapter.account.code)
+        return _failed(handover, f"{type(error).__name__}: {error}", FailureClass.AMBIGUOUS)
+    return Outcome(handover, datetime.now(UTC), result=result)
+
+
+def _asked(handover: Handover, error: ProviderError) -> Outcome | None:
+    """Where a second send would not be safe but the provider can be asked: what it says of an unknown outcome."""
+    adapter = handover.adapter
+    if error.failure is not FailureClass.AMBIGUOUS or adapter.takes_idempotency_key or not adapter.can_be_asked:
+        return None
+    try:
+        receipts = adapter.poll(handover.outbound, error.reference)
+    except Exception as failed:
+        log.warning("%s could not be asked: %r", adapter.account.code, failed)
+        return None
+    if not receipts:
+        return _failed(handover, f"{error.text}; asked: the provider never got it", FailureClass.TIMEOUT)
+    reference = next((receipt.reference for receipt in receipts if receipt.reference), error.reference)
+    return Outcome(handover, datetime.now(UTC), result=SendResult(reference, text=f"{error.text}; asked: it has it"))
+
+
+def _failed(handover: Handover, text: str, failure: FailureClass) -> Outcome:
+    return Outcome(handover, datetime.now(UTC), error=ProviderError(text, classification=circuit.of_class(failure)))
+
+
+# --- finish
+
+
+def finish(outcomes: Sequence[Outcome]) -> None:
+    """Record what the sender threads learned, and what follows: done, another try, or nothing more."""
+    with transaction.atomic():
+        work = Record({outcome.handover.message_id for outcome in outcomes})
+        known = [
+            (outcome, row, attempt)
+            for outcome in outcomes
+            if (row := work.messages.get(outcome.handover.message_id))
+            and (attempt := row.attempt(outcome.handover.number))
+        ]
+        for outcome, row, attempt in known:
+            _learn(work, row, attempt, outcome)
+        work.learn()
+        policies = _policies({row.project_id for _, row, _ in known})
+        again = {}
+        for outcome, row, _ in known:
+            due = _decide(work, row, outcome, policies[row.project_id])
+            if due is not None:
+                again[row.id] = due
+        work.save()
+        for token in {outcome.handover.token for outcome in outcomes}:
+            ended = [o.handover.message_id for o in outcomes if o.handover.token == token]
+            drop([key for key in ended if key not in again], token)
+            release({key: again[key] for key in ended if key in again}, token)
+    circuit.learn([(outcome.handover.account_id, outcome.error) for outcome in outcomes])
+
+
+def _learn(work: Record, row: MessageRow, attempt: AttemptRow, outcome: Outcome) -> None:
+    attempt.finished_at = outcome.finished_at
+    reference = outcome.result.reference if outcome.result else (outcome.error.reference if outcome.error else "")
+    if reference:
+        attempt.reference = row.reference = reference[:300]
+    work.add_fact(row, attempt, _fact(outcome), key=f"result:{attempt.number}", source=DISPATCH)
+    if outcome.error and outcome.error.classification.suppress:
+        work.suppress(row, "hard_bounce")
+
+
+def _fact(outcome: Outcome) -> Fact:
+    if outcome.result:
+        return Fact(
+            FactKind.ACCEPTED, outcome.finished_at, code=outcome.result.code[:100], text=outcome.result.text[:1000]
+        )
+    error = outcome.error
+    assert error is not None
+    code, text = _clean(error.code, 100), _clean(error.text, 1000)
+    if error.failure is FailureClass.AMBIGUOUS:
+        return Fact(FactKind.OUTCOME_UNKNOWN, outcome.finished_at, FailureClass.AMBIGUOUS, None, code, text)
+    return Fact(FactKind.FAILED, outcome.finished_at, error.failure, None, code, text)
+
+
+def _clean(text: str, length: int) -> str:
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:length]
+
+
+def _decide(work: Record, row: MessageRow, outcome: Outcome, policy: RetryPolicy) -> datetime | None:
+    """When the message is due again, or None."""
+    error = outcome.error
+    latest = row.attempts == outcome.handover.number
+    if error is None or not latest or row.status not in (Status.FAILED, Status.UNKNOWN):
+        return None
+    if row.retry:
+        policy = policy.overlaid(row.retry)
+    spared = error.classification.account_fault and row.budget_used < policy.max_attempts * SPARED
+    safe_again = error.failure is FailureClass.AMBIGUOUS and outcome.handover.adapter.takes_idempotency_key
+    failure = FailureClass.TEMPORARY if safe_again else error.failure
+    if spared or policy.wants_retry(failure, row.budget_used):
+        due = work.now + timedelta(seconds=policy.delay(row.budget_used, error.retry_after))
+        work.decide(row, Decision.RETRY, source=DISPATCH, text=f"due {due.isoformat(timespec='milliseconds')}")
+        return due
+    if row.status is Status.FAILED and policy.retryable(failure):
+        work.decide(row, Decision.GIVE_UP, source=DISPATCH, text=f"{row.budget_used} attempts failed")
+    return None
+
+
+def _policies(project_ids: set[int]) -> dict[int, RetryPolicy]:
+    found = Project.objects.filter(pk__in=project_ids).values_list("pk", "retry")
+    return {pk: RetryPolicy.merged(retry) for pk, retry in found}
+
+
+def drop(message_ids: Sequence[UUID], token: UUID) -> None:
+    """No further send is wanted of these."""
+    if message_ids:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM queue WHERE message_id = ANY(%s) AND lease_token = %s", [list(message_ids), token]
+            )
+
+
+def release(due: dict[UUID, datetime], token: UUID) -> None:
+    """These are due again at the given moments."""
+    if due:
+        rows: list[dict[str, Any]] = [{"message_id": key, "due_at": at} for key, at in due.items()]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE queue SET lease_token = NULL, lease_until = NULL, due_at = r.due_at"
+                " FROM jsonb_to_recordset(%s::jsonb) AS r (message_id uuid, due_at timestamptz)"
+                " WHERE queue.message_id = r.message_id AND queue.lease_token = %s",
+                [orjson.dumps(rows).decode(), token],
+            )
+
+
+# --- expire and reap
+
+
+def expire(limit: int = 500) -> int:
+    """What is past its expires_at and still waits, for whatever reason. How many there were."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT message_id FROM queue WHERE lease_token IS NULL AND expires_at <= now() LIMIT %s", [limit]
+        )
+        keys = [key for (key,) in cursor.fetchall()]
+    if not keys:
+        return 0
+    with transaction.atomic():
+        work = Record(keys)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM queue WHERE message_id IN (SELECT message_id FROM queue WHERE message_id = ANY(%s)"
+                " AND lease_token IS NULL FOR UPDATE SKIP LOCKED) RETURNING message_id",
+                [keys],
+            )
+            ended = [key for (key,) in cursor.fetchall()]
+        for key in ended:
+            if (row := work.messages.get(key)) and row.status is Status.PENDING:
+                work.decide(row, Decision.EXPIRE, source=DISPATCH)
+        work.save()
+    return len(ended)
+
+
+def reap(limit: int = 500) -> int:
+    """Leases that ran out: their holder died between putting the attempt on record and recording its outcome.
+
+    The provider may or may not have the message. Where it takes an idempotency key the message is due again with the
+    same key; otherwise its outcome is unknown, and an operator decides. How many there were.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT message_id, lease_token FROM queue WHERE lease_token IS NOT NULL AND lease_until < now() LIMIT %s",
+            [limit],
+        )
+        expired: dict[UUID, UUID] = dict(cursor.fetchall())
+    if not expired:
+        return 0
+    orphans = []
+    with transaction.atomic():
+        work = Record(expired)
+        for key, token in expired.items():
+            row = work.messages.get(key)
+            attempt = row.attempt(row.attempts) if row else None
+            bound = accounts.by_id(attempt.account_id) if attempt else None
+            if row is None or attempt is None or bound is None:
+                drop([key], token)
+                continue
+            channel = bound.adapter.account.channel
+            nothing = Outbound("", attempt.idempotency_key, channel, row.recipient)
+            lost = Handover(bound.account.pk, bound.adapter, nothing, key, attempt.number, token, work.now)
+            orphans.append(_failed(lost, "the worker died during the hand-over", FailureClass.AMBIGUOUS))
+    if orphans:
+        log.warning("%d hand-overs were orphaned", len(orphans))
+        finish(orphans)
+    return len(expired)

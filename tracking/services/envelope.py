@@ -1,0 +1,46 @@
+"""From a message's stored content to what an adapter is handed. Called by dispatch.
+
+Content.body holds the request's own fields; an absent one is empty. Attachments carry their content as base64.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from providers.base import Attachment, Channel, Outbound
+from tracking import ids
+from tracking.rows import AttemptRow, MessageRow
+
+
+def outbound(row: MessageRow, attempt: AttemptRow, body: dict[str, Any], channel: Channel) -> Outbound:
+    return Outbound(
+        echo=ids.echo(row.id, attempt.number),
+        idempotency_key=attempt.idempotency_key,
+        channel=channel,
+        recipient=row.recipient,
+        sender=body.get("sender", ""),
+        reply_to=body.get("reply_to", ""),
+        cc=tuple(body.get("cc", ())),
+        bcc=tuple(body.get("bcc", ())),
+        headers=body.get("headers", {}),
+        subject=body.get("subject", ""),
+        text=body.get("text", ""),
+        html=body.get("html", ""),
+        data=body.get("data", {}),
+        template_id=body.get("template_id", ""),
+        variables=body.get("variables", {}),
+        attachments=tuple(_attachment(item) for item in body.get("attachments", ())),
+        tags=tuple(body.get("tags", ())),
+        category=body.get("category", ""),
+        metadata=body.get("metadata", {}),
+    )
+
+
+def _attachment(item: dict[str, Any]) -> Attachment:
+    return Attachment(
+        filename=item["filename"],
+        content_type=item["content_type"],
+        content=base64.b64decode(item["content"]),
+        inline_id=item.get("inline_id", ""),
+    )
