@@ -79,7 +79,9 @@ def only_launcher() -> Iterator[None]:
 
 def check_port(plan: Plan) -> None:
     if not pgsystem.port_free(plan.port):
-        raise Refused(f"Port {plan.port} is taken. Choose another one with PORT, such as: PORT=8123 make {plan.mode}")
+        raise Refused(
+            f"Port {plan.port} is taken. Choose another one with PORT, such as: PORT={plan.port + 1} make {plan.mode}"
+        )
 
 
 def programs(plan: Plan, database: str) -> list[Program]:
@@ -91,7 +93,7 @@ def programs(plan: Plan, database: str) -> list[Program]:
         *("--http", "1", "--no-ws", "--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS)),
         *("--workers-kill-timeout", "8", "--respawn-failed-workers", "config.wsgi:application"),
     ]
-    cluster = [*manage, "qcluster"]
+    cluster = [*manage, "work"]
     traffic = [*manage, "generate_traffic", "--url", plan.local_url, "--key-file", str(KEY_FILE)]
     wanted = [
         Program("cluster", cluster, {**common, "POSTROOM_ROLE": "cluster"}, LOGS / "cluster.log", CLUSTER_GRACE),
@@ -193,7 +195,7 @@ class Launcher:
         say(f"Starting the web server and the workers; their output goes to {LOGS}/*.log …")
         deadline = time.monotonic() + READY_SECONDS
         code, body = 0, ""
-        while not self.stop.wait(0.2) and time.monotonic() < deadline:
+        while not self.stop.wait(0.5) and time.monotonic() < deadline:
             code, body = ask_ready(self.plan)
             if code == 200:
                 return True
@@ -300,8 +302,8 @@ def main(arguments: Sequence[str]) -> int:
     os.chdir(BASE)
     try:
         plan = make_plan(arguments[0], os.environ)
+        check_port(plan)
         with only_launcher():
-            check_port(plan)
             return Launcher(plan, stop).run()
     except Refused as refusal:
         sys.stderr.write(f"{refusal}\n")

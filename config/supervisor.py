@@ -162,7 +162,7 @@ class Program:
             file.seek(self._read_to)
             news = file.read()
             self._read_to += len(news)
-            lines = [line for line in news.splitlines() if TROUBLE.search(line)]
+            lines = [line for line in news.splitlines() if TROUBLE.search(line) and b"/readyz" not in line]
             for line in lines[:SHOWN_LINES]:
                 say(f"[{self.name}] {line.decode(errors='replace')[:300]}")
             if len(lines) > SHOWN_LINES:
