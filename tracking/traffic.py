@@ -67,7 +67,10 @@ KINDS = (
         "newsletter", "email", 2, "What is new this week", "Five things to read, {name}.", template="weekly",
         tags=("marketing", "weekly"), priority=8, campaign=True,
     ),
-    Kind("promotion", "sms", 1, text="10 % off until Sunday with {code}.", tags=("marketing",), priority=8, campaign=True),
+    Kind(
+        "promotion", "sms", 1, text="10 % off until Sunday with {code}.", tags=("marketing",), priority=8,
+        campaign=True,
+    ),
 )  # fmt: skip
 
 # What is not left to the carrier's chance, so that every outcome is seen soon: (scenario, its number, its share).
@@ -75,9 +78,9 @@ FORCED = (("bounce", "0002", 0.02), ("soft", "0003", 0.01), ("permanent", "0009"
 MALFORMED_SHARE = 0.004
 RETURNING_SHARE = 0.25
 SCHEDULED_SHARE = 0.06
-HOPELESS_SHARE = (
-    0.01  # scheduled for a moment after its own expiry would be refused; these expire while they are retried
-)
+HOPELESS_SHARE = 0.02  # the carrier is down for these; those that may expire do so before their last attempt
+HOPELESS = ("down", "0011")
+HOPELESS_SECONDS = 4.0
 
 MALFORMED = {"email": "no-address-at-all", "sms": "+49", "push": "", "chat": ""}
 NAMES = ("ada", "ben", "chloe", "dmitri", "elif", "farid", "greta", "hiro", "ines", "jonas", "keiko", "lars", "mina")
@@ -139,9 +142,10 @@ class Traffic:
             "code": f"{self.random.randrange(10**6):06d}",
             "order": f"A{self.random.randrange(10**6):06d}",
         }
+        hopeless = self.random.random() < HOPELESS_SHARE
         return {
             "channel": kind.channel,
-            "recipient": self._recipient(kind.channel, person),
+            "recipient": _forced(self.random, kind.channel, *HOPELESS) if hopeless else self._recipient(kind, person),
             **_body(kind, words),
             "category": kind.category,
             "tags": list(kind.tags),
@@ -149,38 +153,38 @@ class Traffic:
             "external_id": f"{kind.category}-{words['order']}-{self.count}",
             **({"priority": kind.priority} if kind.priority is not None else {}),
             **({"provider": kind.provider} if kind.provider else {}),
-            **self._times(kind, now),
+            **self._times(kind, now, hopeless=hopeless),
         }
 
-    def _recipient(self, channel: str, person: tuple[str, str]) -> str:
+    def _recipient(self, kind: Kind, person: tuple[str, str]) -> str:
         roll = self.random.random()
         for scenario, digits, share in FORCED:
             roll -= share
             if roll < 0:
-                return _forced(self.random, channel, scenario, digits)
+                return _forced(self.random, kind.channel, scenario, digits)
         regular = self.random.random() < RETURNING_SHARE
-        return _address(self.random, channel, person, number=self.random.randrange(40 if regular else 10**6))
+        return _address(kind.channel, person, number=self.random.randrange(40 if regular else 10**6))
 
-    def _times(self, kind: Kind, now: datetime) -> dict[str, str]:
-        times = {}
-        if not kind.expires and self.random.random() < SCHEDULED_SHARE:
-            times["scheduled_at"] = _text(now + timedelta(seconds=self.random.uniform(20, 900)))
+    def _times(self, kind: Kind, now: datetime, *, hopeless: bool) -> dict[str, str]:
         if kind.expires:
-            hopeless = self.random.random() < HOPELESS_SHARE
-            times["expires_at"] = _text(now + timedelta(seconds=2 if hopeless else kind.expires))
-        return times
+            seconds = HOPELESS_SECONDS if hopeless else kind.expires
+            return {"expires_at": _text(now + timedelta(seconds=seconds))}
+        if self.random.random() < SCHEDULED_SHARE:
+            return {"scheduled_at": _text(now + timedelta(seconds=self.random.uniform(20, 900)))}
+        return {}
 
 
 def _person(random: Random) -> tuple[str, str]:
     return random.choice(NAMES), random.choice(SURNAMES)
 
 
-def _address(random: Random, channel: str, person: tuple[str, str], number: int) -> str:
+def _address(channel: str, person: tuple[str, str], number: int) -> str:
     first, last = person
     if channel == "email":
         return f"{first}.{last}{number}@{DOMAINS[number % len(DOMAINS)]}"
     if channel == "sms":
-        return f"+49151{10_000_000 + (number * 7919) % 80_000_000 // 10_000 * 10_000 + 1000 + number % 9000}"
+        # Valid, and clear of the endings …00xx for which the sandbox has a fixed fate.
+        return f"+49151{1000 + number // 9000}{1000 + number % 9000}"
     return f"{channel}:{first}.{last}{number}"
 
 

@@ -8,6 +8,7 @@ import time
 import uuid
 from argparse import ArgumentParser
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -61,7 +62,7 @@ class Command(BaseCommand):
 class Sender:
     """Keeps to a time-table, and to what the API asks for when it is busy or away."""
 
-    def __init__(self, *, url: str, key: str, say: Any) -> None:
+    def __init__(self, *, url: str, key: str, say: Callable[[str], None]) -> None:
         self.url = url
         self.say = say
         self.counts: Counter[str] = Counter()
