@@ -1,6 +1,6 @@
-"""Which network addresses may be called from here. Called by `providers.http`, and by forms that check an address early.
+"""Which network addresses may be called from here. Called by `providers.http` and by forms that check one early.
 
-A host is judged by what it resolves to, never by its spelling; so decimal and hexadecimal forms need no rule of their own.
+A host is judged by what it resolves to, never by its spelling: decimal and hexadecimal forms need no rule of their own.
 """
 
 from __future__ import annotations

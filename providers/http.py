@@ -1,8 +1,8 @@
 """The only outgoing HTTP client. Called by the adapters and by whoever publishes webhooks.
 
 Every call has a total timeout, follows no redirect, ignores proxy variables, keeps no cookies and reads at most
-64 KiB of the answer. With an `AddressPolicy` it connects only to an address that was checked, and to that very address,
-so that neither an odd spelling of an IP nor a name that resolves differently the second time leads to the inner network.
+64 KiB of the answer. With an `AddressPolicy` it connects only to an address that was checked, and to that very
+address, so that neither an odd spelling of an IP nor a name that resolves differently the second time leads inside.
 
 A failure says whether anything was written: a request of which nothing was written may be sent again, one whose
 answer was lost has an unknown outcome. Not covered by the timeout: the resolver, which has a timeout of its own.
@@ -173,7 +173,7 @@ class _Adapter(HTTPAdapter):
 
 
 class Session(requests.Session):
-    """A requests.Session that keeps this module's promises; for one thread. Raises HttpError, nothing of requests' own."""
+    """A requests.Session that keeps this module's promises; for one thread. Raises only HttpError."""
 
     def __init__(self, policy: AddressPolicy | None = None) -> None:
         super().__init__()
@@ -203,7 +203,9 @@ class Session(requests.Session):
 
 def _read(response: requests.Response) -> requests.Response:
     """The body, cut off where it passes the limit (the connection is dropped then)."""
-    body = response.raw.read(MAX_BODY + 1, decode_content=False)
+    body = b""
+    while len(body) <= MAX_BODY and (piece := response.raw.read(MAX_BODY, decode_content=False)):
+        body += piece  # only the read that finds nothing more notices an answer that is too short
     response._content = body[:MAX_BODY]
     response._content_consumed = True  # type: ignore[attr-defined]
     if len(body) > MAX_BODY:
@@ -266,7 +268,10 @@ def request(
     policy: AddressPolicy | None = None,
 ) -> Response:
     """One call. Raises HttpError where there is no answer; every answer, whatever its status, is returned."""
-    answer = session(policy).request(method, url, headers=dict(headers or {}), data=body, timeout=timeout)
+    try:
+        answer = session(policy).request(method, url, headers=dict(headers or {}), data=body, timeout=timeout)
+    except requests.RequestException as error:  # an address or a header that cannot be put into a request
+        raise HttpError(str(error), FailureClass.PERMANENT, account_fault=True) from error
     return Response(answer.status_code, CaseInsensitiveDict(answer.headers), answer.content)
 
 

@@ -56,15 +56,22 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def receive(connection: socket.socket) -> bytes:
+    data = connection.recv(65536)
+    if not data:
+        raise ConnectionError("closed by the client")
+    return data
+
+
 def read_request(connection: socket.socket) -> bytes:
     """One HTTP request with its body."""
     data = b""
     while b"\r\n\r\n" not in data:
-        data += connection.recv(65536)
+        data += receive(connection)
     head, _, body = data.partition(b"\r\n\r\n")
     length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
     while len(body) < length:
-        body += connection.recv(65536)
+        body += receive(connection)
     return head + b"\r\n\r\n" + body
 
 
