@@ -190,20 +190,23 @@ class TestAddressPolicy:
         for address in ("1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8"):
             assert PUBLIC.permits(address)
 
-    def test_a_name_is_judged_by_its_address_and_that_address_is_called(self, httpserver, monkeypatch):
-        """A second look-up, as in DNS rebinding, must not happen."""
+    def test_a_name_is_judged_by_its_address_and_that_very_address_is_called(self, httpserver, monkeypatch):
+        """A second look-up, as DNS rebinding needs, does not happen."""
         httpserver.expect_request("/").respond_with_data("inside")
-        answers = [("203.0.113.9", 1), ("127.0.0.1", httpserver.port)]
+        answers = iter([["127.0.0.1"], ["127.0.0.1", "10.0.0.1"]])
         asked = []
 
         def resolve(host, port, *args, **kwargs):
             asked.append(host)
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", answers[len(asked) - 1])]
+            found = [(ip, httpserver.port) for ip in next(answers)]
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in found]
 
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
-        policy = AddressPolicy(allow=(ipaddress.ip_network("203.0.113.0/24"),))
-        failure_of("http://rebinding.example/", policy=policy, timeout=0.3)
+        policy = AddressPolicy(allow=(ipaddress.ip_network("127.0.0.1/32"),))
+        assert call("http://rebinding.example/", policy=policy, headers={"Connection": "close"}).body == b"inside"
         assert asked == ["rebinding.example"]
+        assert failure_of("http://rebinding.example/", policy=policy).failure is FailureClass.PERMANENT
+        assert len(httpserver.log) == 1
 
     def test_allowed_networks(self, httpserver):
         httpserver.expect_request("/").respond_with_data("inside")
