@@ -31,7 +31,7 @@ WEB_WORKERS, WEB_THREADS = 2, 8  # two cores; each thread may hold a database co
 READY_SECONDS = 120.0
 STALE_SECONDS = 90.0  # how long the workers' heartbeat may be stale before the cluster is restarted
 LOOK_SECONDS = 5.0  # between two looks at /readyz and at the database
-CLUSTER_GRACE = 45.0  # a worker finishes its loop, at most about 25 s
+CLUSTER_GRACE = 50.0  # a worker ends its loop (25 s) and waits for hand-overs under way (20 s)
 
 
 class Refused(Exception):
@@ -119,7 +119,7 @@ def ask_ready(plan: Plan) -> tuple[int, str]:
 def heartbeat_is_stale(code: int, body: str) -> bool:
     """Does /readyz say that the workers are silent? Every other trouble is not cured by restarting them."""
     try:
-        return code == 503 and json.loads(body)["workers"] != "ok"
+        return code == 503 and json.loads(body)["checks"]["workers"] != "ok"
     except (ValueError, KeyError, TypeError):
         return False
 

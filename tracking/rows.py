@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from tracking.statuses import Attempt, Decision, Folded, Status
+from tracking.statuses import SEND_WANTED, Attempt, Decision, Folded, Status
 
 
 @dataclass(slots=True)
@@ -61,6 +61,11 @@ class MessageRow:
     def budget_used(self) -> int:
         """Attempts since the last operator's retry."""
         return self.attempts - self.budget_from
+
+    @property
+    def send_wanted(self) -> bool:
+        """The last decision was to send, and no attempt has followed it yet."""
+        return self.decision in SEND_WANTED and self.decided_after >= self.attempts
 
     def attempt(self, number: int) -> AttemptRow | None:
         return self.tries[number - 1] if 0 < number <= len(self.tries) else None

@@ -125,6 +125,17 @@ _ATTEMPTS = (
 )
 _INSERT_MESSAGE = _insert("message", {**MESSAGE_FIXED, **MESSAGE_MOVING, **MESSAGE_READ, **MESSAGE_EXTRA})
 _INSERT_CONTENT = _insert("content", {"message_id": "uuid", "body": "jsonb"})
+_INSERT_QUEUE = _insert(
+    "queue",
+    {
+        "message_id": "uuid",
+        "project_id": "bigint",
+        "account_id": "bigint",
+        "priority": "smallint",
+        "due_at": "timestamptz",
+        "expires_at": "timestamptz",
+    },
+)
 _INSERT_ATTEMPT = _insert("attempt", {**ATTEMPT_KEY, **ATTEMPT_FIXED, **ATTEMPT_MOVING})
 _INSERT_EVENT = _insert("event", EVENT, "ON CONFLICT DO NOTHING RETURNING message_id, dedupe_key")
 _UPDATE_MESSAGE = _update("message", {"id": "uuid"}, MESSAGE_MOVING)
@@ -203,6 +214,11 @@ def insert_contents(bodies: Mapping[UUID, dict[str, Any]]) -> None:
     _execute(_INSERT_CONTENT, [{"message_id": key, "body": body} for key, body in bodies.items()])
 
 
+def insert_queue(rows: Sequence[dict[str, Any]]) -> None:
+    """A send of these is wanted: message_id, project_id, account_id, priority, due_at, expires_at of each."""
+    _execute(_INSERT_QUEUE, rows)
+
+
 def insert_attempts(rows: Sequence[AttemptRow]) -> None:
     _execute(_INSERT_ATTEMPT, [_attempt_columns(row) for row in rows])
 
@@ -237,7 +253,12 @@ def end_waiting(message_ids: Sequence[UUID]) -> None:
     """Nothing more is to be sent of these; a leased row is left to its holder, who will see."""
     if message_ids:
         with connection.cursor() as cursor:
-            cursor.execute("DELETE FROM queue WHERE message_id = ANY(%s) AND lease_token IS NULL", [list(message_ids)])
+            # skip, never wait: a claim holds queue rows while it waits for messages
+            cursor.execute(
+                "DELETE FROM queue WHERE message_id IN (SELECT message_id FROM queue WHERE message_id = ANY(%s)"
+                " AND lease_token IS NULL FOR UPDATE SKIP LOCKED)",
+                [list(message_ids)],
+            )
 
 
 def history_of(message_ids: Collection[UUID]) -> Iterator[tuple[UUID, int, Fact | tuple[int, Decision]]]:

@@ -89,6 +89,11 @@ class Listener:
         """Wait for a wake-up, `seconds` at most. True where one came."""
         return any(True for _ in self.conn.notifies(timeout=seconds, stop_after=1))
 
+    def hear(self) -> None:
+        """Take the wake-ups that have come, so that the connection is quiet again."""
+        for _ in self.conn.notifies(timeout=0):
+            pass
+
     @contextmanager
     def slot(self, kind: int, number: int) -> Iterator[bool]:
         """Hold a loop's slot: an advisory lock that PostgreSQL releases whatever happens to the process."""

@@ -58,6 +58,7 @@ class Outcome:
     finished_at: datetime
     result: SendResult | None = None
     error: ProviderError | None = None
+    orphaned: bool = False  # nobody told: the lease ran out. The real outcome may still come
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +226,12 @@ def finish(outcomes: Sequence[Outcome]) -> None:
 
 
 def _learn(work: Record, row: MessageRow, attempt: AttemptRow, outcome: Outcome) -> None:
-    attempt.finished_at = outcome.finished_at
+    attempt.finished_at = None if outcome.orphaned else outcome.finished_at
     reference = outcome.result.reference if outcome.result else (outcome.error.reference if outcome.error else "")
     if reference:
         attempt.reference = row.reference = reference[:300]
-    work.add_fact(row, attempt, _fact(outcome), key=f"result:{attempt.number}", source=DISPATCH)
+    told = "orphaned" if outcome.orphaned else "result"
+    work.add_fact(row, attempt, _fact(outcome), key=f"{told}:{attempt.number}", source=DISPATCH)
     if outcome.error and outcome.error.classification.suppress:
         work.suppress(row, "hard_bounce")
 
@@ -353,7 +355,9 @@ def reap(limit: int = 500) -> int:
             channel = bound.adapter.account.channel
             nothing = Outbound("", attempt.idempotency_key, channel, row.recipient)
             lost = Handover(bound.account.pk, bound.adapter, nothing, key, attempt.number, token, work.now)
-            orphans.append(_failed(lost, "the worker died during the hand-over", FailureClass.AMBIGUOUS))
+            outcome = _failed(lost, "the worker died during the hand-over", FailureClass.AMBIGUOUS)
+            outcome.orphaned = True
+            orphans.append(outcome)
     if orphans:
         log.warning("%d hand-overs were orphaned", len(orphans))
         finish(orphans)

@@ -20,7 +20,7 @@ from django.db import DataError, IntegrityError, ProgrammingError, connection, t
 
 from providers.base import BounceClass, FailureClass, HookRequest, ParseFailed, Receipt, ReceiptKind
 from tracking import accounts, ids
-from tracking.models import Inbound, InboundState, Unmatched
+from tracking.models import InboundState, Unmatched
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services.record import Record, Source
 from tracking.statuses import Fact, FactKind

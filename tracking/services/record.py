@@ -188,8 +188,8 @@ class Record:
         store.update_messages(changed)
         store.append_deltas(self._deltas(created, changed))
         suppress.add(self._suppress)
-        # a delivery, however late, ends a retry that is still waiting
-        store.end_waiting([row.id for row in changed if row.status in (Status.DELIVERED, Status.READ)])
+        # a receipt, however late, that shows the message on its way ends a retry that is still waiting
+        store.end_waiting([row.id for row in changed if row.send_wanted and row.status is not Status.PENDING])
         return [self._change(row) for row in (*created, *changed)]
 
     def _changed_attempts(self, changed: Iterable[MessageRow]) -> list[AttemptRow]:

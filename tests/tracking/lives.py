@@ -1,0 +1,52 @@
+"""Helpers of the tests that follow a message through its life, without the API."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from providers.models import ProviderAccount
+from tracking import ids, store
+from tracking.models import Message, Project, QueueRow
+from tracking.rows import MessageRow
+from tracking.services.record import Record, Source
+from tracking.statuses import Decision, Status
+
+
+def queue_message(project: Project, account: ProviderAccount, *, due_at: datetime | None = None, **kw: Any) -> UUID:
+    """A message that waits to be sent, as submit leaves it."""
+    body = kw.pop("body", {"subject": "Hello", "text": "Hello there", "sender": "ops@example.com"})
+    row = MessageRow(
+        **{
+            "id": ids.new(),
+            "project_id": project.pk,
+            "account_id": account.pk,
+            "channel": account.channel,
+            "recipient": "ada@example.com",
+            "status": Status.PENDING,
+            "decision": Decision.QUEUE,
+            **kw,
+        }
+    )
+    row.extra = {"batch_id": None, "external_id": "", "category": "", "template_id": "", "tags": [], "scheduled_at": None}
+    with transaction.atomic():
+        work = Record([])
+        work.add_message(row, source=Source("api"))
+        work.save()
+        store.insert_contents({row.id: body})
+        QueueRow.objects.create(
+            message_id=row.id,
+            project_id=project.pk,
+            account_id=account.pk,
+            priority=row.priority,
+            due_at=due_at or datetime.now(UTC),
+            expires_at=row.expires_at,
+        )
+    return row.id
+
+
+def status_of(message_id: UUID) -> str:
+    return Message.objects.get(pk=message_id).status

@@ -1,0 +1,80 @@
+"""Loops and schedules, declared as one table. The only module that imports django-q2.
+
+django-q2 runs what is declared here and keeps nothing that matters: with all its tables lost, `manage.py work` declares
+everything anew and goes on where PostgreSQL says.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django_q.models import Failure, OrmQ, Schedule, Success
+from django_q.tasks import async_task
+
+from tracking import loops
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something that is done every so many minutes. `task` is a function of tracking.tasks."""
+
+    task: str
+    minutes: int
+    what: str
+
+
+JOBS = (
+    Job("tick", 1, "starts loops that are missing, writes the heartbeat"),
+    Job("ensure_partitions", 60, "makes the partitions of the weeks ahead"),
+    Job("prune", 30, "forgets old idempotency keys, nonces and finished tasks"),
+)
+KEEP_TASKS = timedelta(days=1)
+
+
+def declare() -> None:
+    """Make the schedules say what JOBS says, and nothing else."""
+    if settings.Q_CLUSTER["workers"] < len(loops.wanted()) + 2:
+        raise SystemExit(
+            f"WORKERS is {settings.Q_CLUSTER['workers']}, but {len(loops.wanted())} loops and 2 more are needed"
+        )
+    with transaction.atomic():
+        Schedule.objects.exclude(name__in=[job.task for job in JOBS]).delete()
+        for job in JOBS:
+            Schedule.objects.update_or_create(
+                name=job.task,
+                defaults={
+                    "func": f"tracking.tasks.{job.task}",
+                    "schedule_type": Schedule.MINUTES,
+                    "minutes": job.minutes,
+                    "repeats": -1,
+                    "next_run": datetime.now(UTC),
+                },
+            )
+
+
+def clear_queue() -> None:
+    """Forget tasks of a cluster that is gone: loops and ticks are declared anew, so nothing is lost."""
+    OrmQ.objects.all().delete()
+
+
+def start_missing() -> None:
+    """Enqueue the loops whose slot nobody holds. One too many leaves by itself."""
+    for name, slot in loops.missing():
+        start(name, slot)
+
+
+def start(name: str, slot: int) -> None:
+    async_task(f"tracking.tasks.{name}_loop", slot)
+
+
+def prune_tasks() -> None:
+    """django-q2 never prunes its failures."""
+    before = datetime.now(UTC) - KEEP_TASKS
+    Success.objects.filter(stopped__lt=before).delete()
+    Failure.objects.filter(stopped__lt=before).delete()

@@ -1,0 +1,246 @@
+"""The resident loops: dispatch and receive. Run as tasks (tasks.py, jobs.py) and directly by tests and benchmarks.
+
+A loop holds the advisory lock of its slot or leaves at once, works for LOOP_SECONDS, and ends; `jobs` starts the next.
+The ORM is used in the main thread only; sender threads hold no connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import select
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.db import connection
+
+from tracking import accounts, wake
+from tracking.models import Heartbeat
+from tracking.services import dispatch, receive
+
+log = logging.getLogger(__name__)
+
+DISPATCH, RECEIVE = "dispatch", "receive"
+_LOCKS = {DISPATCH: 7001, RECEIVE: 7002}  # the first half of each loop's advisory lock
+LOOK_EVERY = 1.0  # seconds: a lost wake-up costs no more than this
+HOUSEKEEPING = 2.0  # seconds between two looks at leases, expiry, unmatched receipts and the other loops
+DRAIN = 20.0  # seconds that hand-overs under way are waited for when a loop ends
+OUTCOMES = 500  # at most in one transaction
+
+
+class Lane:
+    """The sender threads of one account: a provider that hangs holds up nobody else."""
+
+    def __init__(self, width: int, done: Callable[[dispatch.Outcome], None], name: str) -> None:
+        self.width = width
+        self.in_flight = 0
+        self._done = done
+        self._pool = ThreadPoolExecutor(width, thread_name_prefix=f"send-{name}")
+
+    @property
+    def free(self) -> int:
+        return self.width - self.in_flight
+
+    def submit(self, handover: dispatch.Handover) -> None:
+        self.in_flight += 1
+        self._pool.submit(lambda: self._done(dispatch.hand_over(handover)))
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False)
+
+
+class Dispatcher:
+    """Feeds the lanes of all accounts and records what their threads learn."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[int, Lane] = {}
+        self._outcomes: queue.SimpleQueue[dispatch.Outcome] = queue.SimpleQueue()
+        self.bell, self._ring = os.pipe()
+        os.set_blocking(self._ring, False)
+        os.set_blocking(self.bell, False)
+        self._abandoned = False
+
+    @property
+    def in_flight(self) -> int:
+        return sum(lane.in_flight for lane in self._lanes.values())
+
+    def step(self, *, claim: bool = True) -> tuple[int, float]:
+        """Record what is finished, start what is due. How much was done, and the seconds until something is due."""
+        done = self._finish()
+        if not claim:
+            return done, LOOK_EVERY
+        now = datetime.now(UTC)
+        soonest = LOOK_EVERY
+        for waiting in dispatch.waiting():
+            lane = self._lane(waiting.account_id)
+            opens = max(filter(None, (waiting.first_due, waiting.gate.opens_at())))
+            seconds = (opens - now).total_seconds()
+            if seconds > 0:
+                soonest = min(soonest, seconds)
+            elif lane is not None and lane.free:
+                done += self._start(waiting.account_id, lane)
+        return done, soonest
+
+    def _lane(self, account_id: int) -> Lane | None:
+        bound = accounts.by_id(account_id)
+        if bound is None:
+            return None
+        lane = self._lanes.get(account_id)
+        width = bound.account.max_in_flight
+        if lane is None or (lane.width != width and not lane.in_flight):
+            if lane is not None:
+                lane.close()
+            lane = self._lanes[account_id] = Lane(width, self._done, bound.account.code)
+        return lane
+
+    def _start(self, account_id: int, lane: Lane) -> int:
+        handovers = dispatch.start(account_id, lane.free)
+        for handover in handovers:
+            lane.submit(handover)
+        return len(handovers)
+
+    def _done(self, outcome: dispatch.Outcome) -> None:
+        """In a sender thread."""
+        if self._abandoned:  # the loop has ended without this one: it is recorded all the same
+            try:
+                dispatch.finish([outcome])
+            finally:
+                connection.close()
+            return
+        self._outcomes.put(outcome)
+        with suppress(BlockingIOError, BrokenPipeError):  # the bell is full, or the loop is just ending
+            os.write(self._ring, b"!")
+
+    def _finish(self) -> int:
+        outcomes = []
+        while len(outcomes) < OUTCOMES:
+            try:
+                outcomes.append(self._outcomes.get_nowait())
+            except queue.Empty:
+                break
+        if outcomes:
+            dispatch.finish(outcomes)
+            for outcome in outcomes:
+                self._lanes[outcome.handover.account_id].in_flight -= 1
+        return len(outcomes)
+
+    def quiet_bell(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self.bell, 4096):
+                pass
+
+    def drain(self, seconds: float) -> None:
+        """Wait for the hand-overs under way; those that take longer record their own outcome when they end."""
+        until = time.monotonic() + seconds
+        while self.in_flight and time.monotonic() < until:
+            select.select([self.bell], [], [], 0.2)
+            self.quiet_bell()
+            self._finish()
+        self._abandoned = True
+        while self._finish():
+            pass
+        for lane in self._lanes.values():
+            lane.close()
+        os.close(self.bell)
+
+
+def run_dispatch(slot: int, *, seconds: float, others: Callable[[], None], handing_on: Callable[[], None]) -> bool:
+    """Hold a dispatch slot for a while. False where another process holds it. `others` looks after the other loops,
+    `handing_on` is called when no more is claimed and the slot is free again."""
+    listener = wake.Listener(wake.DISPATCH)
+    dispatcher = Dispatcher()
+    try:
+        with listener.slot(_LOCKS[DISPATCH], slot) as held:
+            if not held:
+                return False
+            _dispatch_until(listener, dispatcher, _Clock(seconds), slot, others)
+        handing_on()
+        dispatcher.drain(DRAIN)
+        return True
+    finally:
+        listener.close()
+
+
+def _dispatch_until(
+    listener: wake.Listener, dispatcher: Dispatcher, clock: _Clock, slot: int, others: Callable[[], None]
+) -> None:
+    while clock.running():
+        if clock.housekeeping():
+            beat(DISPATCH, slot, {"in_flight": dispatcher.in_flight})
+            dispatch.reap()
+            dispatch.expire()
+            others()
+        done, soonest = dispatcher.step()
+        if not done:
+            ready, _, _ = select.select([listener.conn, dispatcher.bell], [], [], max(0.005, min(soonest, LOOK_EVERY)))
+            if listener.conn in ready:
+                listener.hear()
+            if dispatcher.bell in ready:
+                dispatcher.quiet_bell()
+
+
+def run_receive(slot: int, *, seconds: float, others: Callable[[], None], handing_on: Callable[[], None]) -> bool:
+    """Hold a receive slot for a while, as `run_dispatch`."""
+    listener = wake.Listener(wake.RECEIVE)
+    try:
+        with listener.slot(_LOCKS[RECEIVE], slot) as held:
+            if not held:
+                return False
+            clock = _Clock(seconds)
+            while clock.running():
+                if clock.housekeeping():
+                    beat(RECEIVE, slot, {})
+                    others()
+                if not receive.drain() and not receive.retry_unmatched():
+                    listener.wait(LOOK_EVERY)
+        handing_on()
+        return True
+    finally:
+        listener.close()
+
+
+class _Clock:
+    """When a loop ends: its time is over, or its parent is gone (then nothing may be started any more)."""
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
+        self._next = 0.0
+        self._parent = os.getppid()
+
+    def running(self) -> bool:
+        return time.monotonic() < self._until and os.getppid() == self._parent
+
+    def housekeeping(self) -> bool:
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + HOUSEKEEPING
+        return True
+
+
+def beat(name: str, slot: int, detail: dict[str, object]) -> None:
+    Heartbeat.objects.update_or_create(
+        name=f"{name}:{slot}", defaults={"at": datetime.now(UTC), "detail": {"pid": os.getpid(), **detail}}
+    )
+
+
+def wanted() -> list[tuple[str, int]]:
+    """Every loop that should be running."""
+    return [(DISPATCH, slot) for slot in range(settings.DISPATCH_LOOPS)] + [
+        (RECEIVE, slot) for slot in range(settings.RECEIVE_LOOPS)
+    ]
+
+
+def missing() -> list[tuple[str, int]]:
+    """The loops whose slot nobody holds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT classid::int, objid::int FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        held = set(cursor.fetchall())
+    return [(name, slot) for name, slot in wanted() if (_LOCKS[name], slot) not in held]

@@ -1,0 +1,312 @@
+"""What a request to send may hold: strict models that report every error at once. Called by submit and the API. No ORM.
+
+Nothing that passes here can fail in the database: no NUL, no text longer than its column, no nesting that jsonb or the
+encoder would refuse. An error never repeats a value, so that stored answers hold no recipient.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from tracking import address
+from tracking.policy import RetryOverrides
+
+MAX_ITEMS = 1_000
+MAX_AHEAD = timedelta(days=30)  # scheduled_at
+MAX_DEPTH = 20
+MAX_NODES = 50_000
+MAX_ERRORS = 100
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_HEADER = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$")
+_BASE64 = re.compile(r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")
+_RFC3339 = re.compile(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:?\d\d)$")
+
+
+class FieldError(NamedTuple):
+    pointer: str  # RFC 6901
+    detail: str
+
+
+class Invalid(Exception):
+    """The request cannot be taken; `errors` names each bad field."""
+
+    def __init__(self, errors: Iterable[FieldError]) -> None:
+        self.errors = list(errors)
+        super().__init__("; ".join(f"{pointer}: {detail}" for pointer, detail in self.errors))
+
+
+# --- values
+
+
+def _text(value: str) -> str:
+    if "\x00" in value:
+        raise PydanticCustomError("nul", "must not contain a NUL character")
+    return value
+
+
+def _line(value: str) -> str:
+    if _CONTROL.search(value):
+        raise PydanticCustomError("control", "must be one line without control characters")
+    return value
+
+
+def _moment(value: Any) -> datetime:
+    if not isinstance(value, str) or not _RFC3339.match(value):
+        raise PydanticCustomError("moment", "must be an RFC 3339 date and time with its offset from UTC")
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise PydanticCustomError("moment", "is not a possible date and time") from None
+
+
+def _json(value: dict[str, Any]) -> dict[str, Any]:
+    """Any JSON, within what can be stored and encoded again."""
+    nodes: list[tuple[Any, int]] = [(value, 1)]
+    seen = 0
+    while nodes:
+        node, depth = nodes.pop()
+        seen += 1
+        if depth > MAX_DEPTH or seen > MAX_NODES:
+            raise PydanticCustomError("complex", "must not be nested deeper than 20 levels or hold over 50,000 values")
+        if isinstance(node, dict):
+            nodes.extend((child, depth + 1) for child in node.values())
+            nodes.extend((key, depth) for key in node)
+        elif isinstance(node, list):
+            nodes.extend((child, depth + 1) for child in node)
+        elif isinstance(node, str) and "\x00" in node:
+            raise PydanticCustomError("nul", "must not contain a NUL character")
+    return value
+
+
+def _headers(value: dict[str, str]) -> dict[str, str]:
+    if not all(_HEADER.match(name) for name in value):
+        raise PydanticCustomError("header", "has a name that is not a header's name")
+    return value
+
+
+def _base64(value: str) -> str:
+    if not _BASE64.match(value):
+        raise PydanticCustomError("base64", "must be base64 (RFC 4648) without line breaks")
+    return value
+
+
+def _mail(value: str) -> str:
+    try:
+        return address.email(value)
+    except address.Bad as bad:
+        raise PydanticCustomError("address", "{why}", {"why": str(bad)}) from None
+
+
+def _mailbox(value: str) -> str:
+    try:
+        return address.mailbox(value)
+    except address.Bad as bad:
+        raise PydanticCustomError("address", "{why}", {"why": str(bad)}) from None
+
+
+Text = Annotated[str, AfterValidator(_text)]
+Line = Annotated[str, AfterValidator(_line)]
+Json = Annotated[dict[str, Any], AfterValidator(_json)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+Mail = Annotated[str, Field(max_length=320), AfterValidator(_mail)]
+Mailbox = Annotated[str, Field(max_length=640), AfterValidator(_mailbox)]
+Word = Annotated[Line, Field(min_length=1, max_length=100)]
+ChannelName = Literal["email", "sms", "push", "chat"]
+
+
+# --- models
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Content(Strict):
+    text: Annotated[Text, Field(max_length=1_000_000)] = ""
+    html: Annotated[Text, Field(max_length=2_000_000)] = ""
+    data: Json = {}
+
+
+class Attachment(Strict):
+    filename: Annotated[Line, Field(min_length=1, max_length=255)]
+    content_type: Annotated[str, Field(max_length=127, pattern=r"^[\w.+-]+/[\w.+-]+$")]
+    content: Annotated[str, Field(min_length=1), AfterValidator(_base64)]
+    inline_id: Annotated[Line, Field(max_length=100)] = ""
+
+
+class Notification(Strict):
+    """One message, or one for each of `recipients`. The recipients' form is checked in `parse`."""
+
+    channel: ChannelName
+    recipient: Annotated[str, Field(max_length=500)] | None = None
+    recipients: Annotated[list[Annotated[str, Field(max_length=500)]], Field(min_length=1, max_length=MAX_ITEMS)] | None = (
+        None
+    )
+    sender: Annotated[Line, Field(max_length=640)] = ""
+    reply_to: Mailbox | None = None
+    cc: Annotated[list[Mail], Field(max_length=50)] = []
+    bcc: Annotated[list[Mail], Field(max_length=50)] = []
+    headers: Annotated[
+        dict[str, Annotated[Line, Field(max_length=2_000)]], Field(max_length=50), AfterValidator(_headers)
+    ] = {}
+    attachments: Annotated[list[Attachment], Field(max_length=20)] = []
+    subject: Annotated[Line, Field(max_length=998)] = ""
+    content: Content = Content()
+    template_id: Annotated[Line, Field(max_length=200)] = ""
+    variables: Json = {}
+    external_id: Annotated[Line, Field(max_length=200)] = ""
+    metadata: Json = {}
+    category: Annotated[Line, Field(max_length=100)] = ""
+    tags: Annotated[list[Word], Field(max_length=20)] = []
+    priority: Annotated[int, Field(ge=0, le=9)] = 5
+    scheduled_at: Moment | None = None
+    expires_at: Moment | None = None
+    provider: Annotated[Line, Field(min_length=1, max_length=50)] | None = None
+    provider_message_id: Annotated[Line, Field(min_length=1, max_length=300)] | None = None
+    retry: RetryOverrides | None = None
+
+    EMAIL_ONLY: ClassVar = ("reply_to", "cc", "bcc", "headers", "attachments")
+    _BODY: ClassVar = (
+        *("sender", "reply_to", "cc", "bcc", "headers", "subject", "template_id", "variables"),
+        *("metadata", "category", "tags"),
+    )
+
+    @property
+    def addresses(self) -> list[str]:
+        return self.recipients if self.recipients is not None else [self.recipient or ""]
+
+    @property
+    def followed(self) -> bool:
+        """Sent elsewhere: only its receipts are followed."""
+        return self.provider_message_id is not None
+
+    def body(self) -> dict[str, Any]:
+        """What Content keeps: the fields that are only needed to send or show it, without the empty ones."""
+        kept = {name: value for name in self._BODY if (value := getattr(self, name))}
+        kept |= {name: value for name, value in self.content.__dict__.items() if value}
+        if self.attachments:
+            kept["attachments"] = [attachment.model_dump() for attachment in self.attachments]
+        return kept
+
+
+class BulkStatus(Strict):
+    notification_ids: Annotated[
+        list[Annotated[Text, Field(min_length=1, max_length=300)]], Field(min_length=1, max_length=MAX_ITEMS)
+    ]
+
+
+_NOTIFICATION = TypeAdapter(Notification)
+_BULK_STATUS = TypeAdapter(BulkStatus)
+
+
+def parse(document: Any, *, region: str, now: datetime, kept: timedelta, single: bool = False) -> Notification:
+    """Check a whole request. `region`: of local phone numbers; `kept`: how long content stays. Raises Invalid."""
+    try:
+        request = _NOTIFICATION.validate_python(document)
+    except ValidationError as error:
+        raise Invalid(_errors(error)) from None
+    errors = [*_cross_errors(request, now, kept, single=single), *_normalise(request, region)]
+    if errors:
+        raise Invalid(errors[:MAX_ERRORS])
+    return request
+
+
+def envelope(document: Any) -> list[Any]:
+    """The items of a batch, each still to be parsed."""
+    if not isinstance(document, dict):
+        raise Invalid([FieldError("", "must be an object")])
+    errors = [FieldError(_pointer((name,)), "is not a known field") for name in document if name != "notifications"]
+    items = document.get("notifications")
+    if not isinstance(items, list) or not items:
+        errors.append(FieldError("/notifications", "must be a list of at least one notification"))
+    elif len(items) > MAX_ITEMS:
+        errors.append(FieldError("/notifications", f"must hold at most {MAX_ITEMS:,} notifications"))
+    if errors:
+        raise Invalid(errors[:MAX_ERRORS])
+    return list(items or ())
+
+
+def bulk_status(document: Any) -> list[str]:
+    try:
+        return _BULK_STATUS.validate_python(document).notification_ids
+    except ValidationError as error:
+        raise Invalid(_errors(error)) from None
+
+
+# --- what one field alone cannot tell
+
+
+def _cross_errors(request: Notification, now: datetime, kept: timedelta, *, single: bool) -> Iterable[FieldError]:
+    if (request.recipient is None) == (request.recipients is None):
+        yield FieldError("/recipient", "exactly one of recipient and recipients is needed")
+    elif single and request.recipients is not None:
+        yield FieldError("/recipients", "is not possible inside a batch: give each its own item")
+    if request.channel != "email":
+        for name in request.EMAIL_ONLY:
+            if getattr(request, name):
+                yield FieldError(f"/{name}", "is only possible for e-mail")
+    if request.followed:
+        yield from _followed_errors(request)
+    elif not (request.content.text or request.content.html or request.content.data or request.template_id):
+        yield FieldError("/content", "content or template_id is needed")
+    yield from _time_errors(request, now, kept)
+
+
+def _followed_errors(request: Notification) -> Iterable[FieldError]:
+    if request.provider is None:
+        yield FieldError("/provider", "is needed with provider_message_id")
+    if request.recipients is not None:
+        yield FieldError("/recipients", "a message sent elsewhere has one recipient")
+    for name in ("scheduled_at", "expires_at", "retry"):
+        if getattr(request, name) is not None:
+            yield FieldError(f"/{name}", "is not possible with provider_message_id: the message is sent already")
+
+
+def _time_errors(request: Notification, now: datetime, kept: timedelta) -> Iterable[FieldError]:
+    scheduled, expires = request.scheduled_at, request.expires_at
+    if scheduled and scheduled > now + min(MAX_AHEAD, kept):
+        yield FieldError("/scheduled_at", f"must be at most {min(MAX_AHEAD, kept).days} days ahead")
+    if expires and expires <= max(now, scheduled or now):
+        yield FieldError("/expires_at", "must be in the future, and after scheduled_at")
+
+
+def _normalise(request: Notification, region: str) -> Iterable[FieldError]:
+    """Bring recipients and the sender into the one form that is stored."""
+    one = request.recipients is None
+    found = []
+    for index, value in enumerate(request.addresses if not one or request.recipient is not None else ()):
+        try:
+            found.append(address.normal(request.channel, value, region))
+        except address.Bad as bad:
+            yield FieldError("/recipient" if one else f"/recipients/{index}", str(bad))
+    if one:
+        request.recipient = found[0] if found else request.recipient
+    else:
+        request.recipients = found
+    if request.sender and request.channel == "email":
+        try:
+            request.sender = address.mailbox(request.sender)
+        except address.Bad as bad:
+            yield FieldError("/sender", str(bad))
+
+
+# --- pydantic's words into ours
+
+_WORDS = {"extra_forbidden": "is not a known field", "missing": "is needed"}
+
+
+def _errors(error: ValidationError) -> list[FieldError]:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return [FieldError(_pointer(item["loc"]), _WORDS.get(item["type"], item["msg"])) for item in found[:MAX_ERRORS]]
+
+
+def _pointer(loc: Iterable[int | str]) -> str:
+    steps = (str(step).replace("~", "~0").replace("/", "~1")[:100] for step in loc if step != "[key]")
+    return "".join(f"/{step}" for step in steps)

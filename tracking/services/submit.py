@@ -1,0 +1,243 @@
+"""Takes messages in: validate, route, check the suppression list, and write everything in one transaction.
+
+Called by the API and by DeliveryTracker. What is returned is committed; whatever is raised has stored nothing. The
+number of statements does not depend on the number of messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import transaction
+
+from tracking import clock, ids, partitions, problem, schema, store, wake
+from tracking.models import Batch
+from tracking.rows import MessageRow
+from tracking.schema import FieldError, Invalid, Notification
+from tracking.services import route, suppress
+from tracking.services.idempotency import Answer, Key, Overtaken
+from tracking.services.record import Record, Source
+from tracking.services.route import NoRoute, Route
+from tracking.shape import new_message
+from tracking.statuses import Decision, Fact, FactKind, Status, fold
+
+MAX_STORED = 64 * 1024 * 1024  # bytes of content that one request may turn into
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """On whose behalf messages are taken in."""
+
+    project_id: int
+    default_region: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A valid request and where it goes."""
+
+    request: Notification
+    route: Route
+    body: dict[str, Any]
+
+
+def submit(sender: Sender, document: Any, *, key: Key | None = None) -> Answer:
+    """One request: a message, or one for each of its recipients in one batch.
+
+    Raises Invalid, idempotency.Reused, clock.ClockWrong.
+    """
+
+    def fresh() -> Answer:
+        wanted = _wanted(sender, document)
+        several = wanted.request.recipients is not None
+        return _write(sender, [wanted], key, lambda shapes, batch: _answer(shapes, batch) if several else shapes[0], several)
+
+    return _once(key, fresh)
+
+
+def submit_batch(sender: Sender, document: Any, *, key: Key | None = None) -> Answer:
+    """Up to 1,000 requests, each with an answer of its own; those that are wrong do not stop the others.
+
+    Raises Invalid where the envelope is wrong or no item is right, idempotency.Reused, clock.ClockWrong.
+    """
+
+    def fresh() -> Answer:
+        right: dict[int, Wanted] = {}
+        wrong: dict[int, Invalid] = {}
+        for index, item in enumerate(schema.envelope(document)):
+            try:
+                right[index] = _wanted(sender, item, single=True)
+            except Invalid as invalid:
+                wrong[index] = invalid
+        if not right:
+            raise Invalid(_inside_batch(wrong))
+        return _write(sender, list(right.values()), key, lambda shapes, batch: _items(right, wrong, shapes, batch), True)
+
+    return _once(key, fresh)
+
+
+def _once(key: Key | None, fresh: Callable[[], Answer]) -> Answer:
+    if key is None:
+        return fresh()
+    answered = key.answered()
+    if answered is not None:
+        return answered
+    try:
+        return fresh()
+    except Overtaken:
+        answered = key.answered()
+        if answered is None:
+            raise
+        return answered
+
+
+def _wanted(sender: Sender, document: Any, *, single: bool = False) -> Wanted:
+    kept = timedelta(days=settings.CONTENT_RETENTION_DAYS)
+    request = schema.parse(document, region=sender.default_region, now=datetime.now(UTC), kept=kept, single=single)
+    try:
+        routed = route.choose(sender.project_id, request.channel, request.provider, sending=not request.followed)
+    except NoRoute as none:
+        raise Invalid([FieldError(f"/{none.field}", none.detail)]) from None
+    body = request.body()
+    copies = len(request.addresses)
+    if copies > 1 and len(orjson.dumps(body)) * copies > MAX_STORED:
+        raise Invalid([FieldError("/recipients", "are too many for content of this size: 64 MiB in all are possible")])
+    return Wanted(request, routed, body)
+
+
+# --- write
+
+
+def _write(
+    sender: Sender,
+    wanted: Sequence[Wanted],
+    key: Key | None,
+    answer: Callable[[list[dict[str, Any]], int | None], Answer],
+    batched: bool,
+) -> Answer:
+    clock.check()
+
+    def transact() -> Answer:
+        with transaction.atomic():
+            size = sum(len(item.request.addresses) for item in wanted)
+            batch = Batch.objects.create(project_id=sender.project_id, size=size).pk if batched else None
+            said = answer(_messages(sender, wanted, batch), batch)
+            if key is not None:
+                key.keep(said)
+        return said
+
+    return partitions.with_repair(transact)
+
+
+def _messages(sender: Sender, wanted: Sequence[Wanted], batch: int | None) -> list[dict[str, Any]]:
+    """Write a message for each recipient; their shapes, in order."""
+    work = Record([])
+    listed = _suppressed(sender, wanted)
+    bodies: dict[UUID, dict[str, Any]] = {}
+    queue: list[dict[str, Any]] = []
+    shapes = []
+    for item in wanted:
+        for recipient in item.request.addresses:
+            suppressed = (item.request.channel, recipient) in listed and not item.request.followed
+            row = _row(sender, item, recipient, batch, suppressed=suppressed)
+            work.add_message(row, source=sender.source)
+            bodies[row.id] = item.body
+            if item.request.followed:
+                _follow(work, row, item, sender.source)
+            elif not suppressed:
+                queue.append(_queue_row(row, item, work.now))
+            shapes.append((row, item.route.code))
+    work.save()
+    store.insert_contents(bodies)
+    store.insert_queue(queue)
+    if any(row["due_at"] <= work.now for row in queue):
+        wake.after_commit(wake.DISPATCH)
+    return [new_message(row, code) for row, code in shapes]
+
+
+def _suppressed(sender: Sender, wanted: Sequence[Wanted]) -> set[tuple[str, str]]:
+    pairs = {
+        (item.request.channel, recipient)
+        for item in wanted
+        if not item.request.followed
+        for recipient in item.request.addresses
+    }
+    return suppress.suppressed(sender.project_id, pairs) if pairs else set()
+
+
+def _row(sender: Sender, item: Wanted, recipient: str, batch: int | None, *, suppressed: bool) -> MessageRow:
+    request = item.request
+    decision = Decision.FOLLOW if request.followed else Decision.SUPPRESS if suppressed else Decision.QUEUE
+    row = MessageRow(
+        id=ids.new(),
+        project_id=sender.project_id,
+        channel=request.channel,
+        recipient=recipient,
+        status=Status.PENDING,
+        decision=decision,
+        account_id=item.route.account_id,
+        priority=request.priority,
+        expires_at=request.expires_at,
+        retry=request.retry.model_dump(mode="json", exclude_none=True) if request.retry else None,
+        extra={
+            "batch_id": batch,
+            "external_id": request.external_id,
+            "category": request.category,
+            "template_id": request.template_id,
+            "tags": request.tags,
+            "scheduled_at": request.scheduled_at,
+        },
+    )
+    row.take(fold([], decision, 0))
+    return row
+
+
+def _follow(work: Record, row: MessageRow, item: Wanted, source: Source) -> None:
+    """It was handed over elsewhere: an attempt of ours stands for that, so that its receipts find it."""
+    attempt = work.start_attempt(row, account_id=item.route.account_id, idempotency_key="")
+    attempt.finished_at = work.now
+    attempt.reference = row.reference = item.request.provider_message_id or ""
+    work.add_fact(row, attempt, Fact(FactKind.ACCEPTED, work.now), key="result:1", source=source)
+
+
+def _queue_row(row: MessageRow, item: Wanted, now: datetime) -> dict[str, Any]:
+    return {
+        "message_id": row.id,
+        "project_id": row.project_id,
+        "account_id": item.route.account_id,
+        "priority": row.priority,
+        "due_at": max(item.request.scheduled_at or now, now),
+        "expires_at": row.expires_at,
+    }
+
+
+# --- answers
+
+
+def _answer(shapes: list[dict[str, Any]], batch: int | None) -> Answer:
+    return {"batch_id": batch, "notifications": shapes}
+
+
+def _items(
+    right: Mapping[int, Wanted], wrong: Mapping[int, Invalid], shapes: list[dict[str, Any]], batch: int | None
+) -> Answer:
+    answers = [{"index": index, **shape} for index, shape in zip(right, shapes, strict=True)]
+    answers += [{"index": index, "error": problem.invalid(invalid.errors)} for index, invalid in wrong.items()]
+    answers.sort(key=lambda item: item["index"])
+    return {"batch_id": batch, "accepted": len(right), "rejected": len(wrong), "notifications": answers}
+
+
+def _inside_batch(wrong: Mapping[int, Invalid]) -> list[FieldError]:
+    found = [
+        FieldError(f"/notifications/{index}{error.pointer}", error.detail)
+        for index, invalid in wrong.items()
+        for error in invalid.errors
+    ]
+    return found[: schema.MAX_ERRORS]

@@ -1,0 +1,44 @@
+"""What django-q2 runs: each task fetches what it needs and calls a service. Arguments are plain numbers only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings
+
+from tracking import jobs, loops, partitions
+from tracking.models import IdempotencyKey, Nonce
+
+
+def dispatch_loop(slot: int) -> None:
+    loops.run_dispatch(
+        slot,
+        seconds=settings.LOOP_SECONDS,
+        others=jobs.start_missing,
+        handing_on=lambda: jobs.start(loops.DISPATCH, slot),
+    )
+
+
+def receive_loop(slot: int) -> None:
+    loops.run_receive(
+        slot,
+        seconds=settings.LOOP_SECONDS,
+        others=jobs.start_missing,
+        handing_on=lambda: jobs.start(loops.RECEIVE, slot),
+    )
+
+
+def tick() -> None:
+    loops.beat("tick", 0, {})
+    jobs.start_missing()
+
+
+def ensure_partitions() -> None:
+    partitions.ensure_ahead()
+
+
+def prune() -> None:
+    now = datetime.now(UTC)
+    IdempotencyKey.objects.filter(created_at__lt=now - timedelta(hours=settings.IDEMPOTENCY_HOURS)).delete()
+    Nonce.objects.filter(seen_at__lt=now - timedelta(days=2)).delete()
+    jobs.prune_tasks()
