@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from config import launcher
+from config import devpg, launcher, pgsystem
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -77,3 +84,150 @@ def test_the_example_is_valid_json_behind_curl():
     lines = launcher.example("http://127.0.0.1:8000", "pr_key")
     body = lines[1].partition("-d '")[2].rstrip("'")
     assert json.loads(body)["channel"] == "email"
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "stale"),
+    [
+        (200, '{"status": "ready", "checks": {"database": "ok", "workers": "ok"}}', False),
+        (503, '{"status": "not ready", "checks": {"database": "ok", "workers": "no sign of life"}}', True),
+        (503, '{"status": "not ready", "checks": {"database": "cannot be reached"}}', False),
+        (503, '{"status": "not ready", "checks": {"partitions": "missing", "workers": "ok"}}', False),
+        (502, "<html>", False),
+        (503, "[]", False),
+        (0, "connection refused", False),
+    ],
+)
+def test_only_silent_workers_are_restarted(code: int, body: str, stale: bool):
+    assert launcher.heartbeat_is_stale(code, body) is stale
+
+
+# -- the whole, in a copy with a database of its own
+
+
+class Demo:
+    """One run of `make demo` (without make) in a copy of the checkout."""
+
+    def __init__(self, copy: Path, port: int) -> None:
+        self.copy, self.port = copy, port
+        self.output = copy.parent / "output"
+        environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "PUBLIC_URL")}
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "config.launcher", "demo"],
+                cwd=copy,
+                env={**environment, "PORT": str(port)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def shown(self) -> str:
+        return self.output.read_text()
+
+    def wait_until(self, condition: Callable[[], object], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, f"the launcher has ended:\n{self.shown}"
+            assert time.monotonic() < deadline, f"it did not come to pass:\n{self.shown}{self.logs()}"
+            time.sleep(0.1)
+
+    def wait_until_ready(self) -> None:
+        self.wait_until(lambda: "Ctrl-C stops everything." in self.shown, 150)
+
+    def logs(self) -> str:
+        return "".join(f"\n--- {log.name}\n{log.read_text()[-2000:]}" for log in self.copy.glob(".state/logs/*"))
+
+    def key(self) -> str:
+        return re.search(r"API key +(\S+)", self.shown)[1]
+
+    def programs(self) -> dict[str, int]:
+        """Name → process id of the launcher's own children."""
+        listed = subprocess.run(
+            ["ps", "--ppid", str(self.process.pid), "-o", "pid=,args="], capture_output=True, text=True, check=False
+        ).stdout
+        words = {"cluster": "manage.py work", "web": "granian", "traffic": "generate_traffic"}
+        lines = listed.splitlines()
+        return {name: int(line.split()[0]) for name, word in words.items() for line in lines if word in line}
+
+    def survivors(self) -> list[str]:
+        """Processes of this run, PostgreSQL's included: those that name the copy or work in it."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                place, arguments = os.readlink(process / "cwd"), (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if place.startswith(str(self.copy)) or os.fsencode(self.copy) in arguments:
+                found.append(f"{process.name} {arguments.decode(errors='replace')}")
+        return found
+
+
+@pytest.fixture
+def demo() -> Iterator[Callable[[], Demo]]:
+    directory = Path(tempfile.mkdtemp(prefix="postroom-demo-")).resolve()
+    directory.chmod(0o755)
+    unwanted = shutil.ignore_patterns(".*", "staticfiles", "__pycache__", "tests")
+    copy, port = directory / "checkout", pgsystem.any_free_port()
+    shutil.copytree(ROOT, copy, ignore=unwanted)
+    demos: list[Demo] = []
+
+    def start() -> Demo:
+        demos.append(Demo(copy, port))
+        return demos[-1]
+
+    yield start
+    for started in demos:
+        if started.process.poll() is None:
+            started.process.send_signal(signal.SIGTERM)
+            started.process.send_signal(signal.SIGTERM)
+            started.process.wait(timeout=60)
+    devpg.stop(copy / ".postgres")
+    shutil.rmtree(directory)
+
+
+def get(url: str) -> int:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.status
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(600)
+def test_the_demo_runs_heals_and_leaves_nothing_behind(demo: Callable[[], Demo]):
+    first = demo()
+    first.wait_until_ready()
+    assert re.search(r"Login: operator +Password: \S{12,} ", first.shown)
+    assert get(f"http://127.0.0.1:{first.port}/readyz") == 200
+    assert set(first.programs()) == {"cluster", "web", "traffic"}
+
+    curl = first.shown.partition("Send a message:\n")[2].partition("Logs")[0].strip()
+    answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True)
+    message = json.loads(answer.stdout)
+    assert message["id"], answer.stdout
+
+    killed = first.programs()["cluster"]
+    os.kill(killed, signal.SIGKILL)
+    first.wait_until(lambda: first.programs().get("cluster", killed) != killed, 30)
+    assert "cluster ended (killed by SIGKILL)" in first.shown
+
+    first.process.send_signal(signal.SIGTERM)
+    assert first.process.wait(timeout=100) == 0, first.shown
+    assert first.survivors() == []
+    assert pgsystem.port_free(first.port)
+    assert "did not stop in time" not in first.shown
+
+    second = demo()
+    began = time.monotonic()
+    second.wait_until_ready()
+    assert time.monotonic() - began < 30
+    assert second.key() in curl, "the second start must show the same API key"
+    assert "Password:" not in second.shown
+    children = second.programs()
+    second.process.kill()
+    second.process.wait()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in children.values()):
+        assert time.monotonic() < deadline, second.survivors()
+        time.sleep(0.1)
+    devpg.stop(second.copy / ".postgres")
+    assert second.survivors() == []
