@@ -97,7 +97,7 @@ class Sandbox(Provider):
         _pause(delay * BEFORE)
         if plan.answer is Answer.UNREACHABLE:
             self._refuse(plan)
-        handover = self._take(outbound, plan.answer, profile)
+        handover = self._take(outbound, plan, profile)
         _pause(self.timeout if plan.answer is Answer.HUNG else delay * (1 - BEFORE))
         if plan.answer is not Answer.ACCEPTED:
             self._refuse(plan)
@@ -153,9 +153,10 @@ class Sandbox(Provider):
     def _chance(self, echo: str) -> Chance:
         return Chance(seed=int(self._setting("seed", 0) or 0), echo=echo)
 
-    def _take(self, outbound: Outbound, answer: Answer, profile: Profile) -> Handover:
+    def _take(self, outbound: Outbound, plan: Plan, profile: Profile) -> Handover:
         """The carrier gets the message: on its record first; then its receipts are on their way, perhaps already
         before the answer."""
+        answer = plan.answer
         handover = Handover(
             at=now_text(),
             echo=outbound.echo,
@@ -169,7 +170,8 @@ class Sandbox(Provider):
             return handover
         handover = open_ledger(self.ledger).take(handover, once=answer.taken and self.takes_idempotency_key)
         if profile.receipts and answer.taken and self.account.hook_url:
-            self._send_early(handover)
+            if plan.early:
+                self._send_early(handover)
             carrier.start_carrier(self.account, self.ledger).woken.set()
         return handover
 

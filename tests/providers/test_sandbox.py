@@ -579,6 +579,18 @@ class TestKilled:
         deliver_due(account, str(ledger), now=time.time() + 600)
         assert {receipt.event_id for receipt in hook.receipts} ^ expected_events(account) == set()
 
+    def test_no_two_processes_take_the_same_key(self, tmp_path):
+        account = make_account(tmp_path, idempotent=True, profile="instant")
+        outputs = [tmp_path / f"out{number}" for number in range(3)]
+        senders = [self.start(account, 0, 2000, output) for output in outputs]
+        assert [sender.wait(timeout=60) for sender in senders] == [0, 0, 0]
+        lines = read_ledger(account.settings["ledger"])
+        firsts = {line.idempotency_key: line.reference for line in lines if not line.duplicate_of_key}
+        assert len(lines) == 6000
+        assert len(firsts) == sum(not line.duplicate_of_key for line in lines) == 2000
+        answers = {line for output in outputs for line in output.read_text().splitlines()}
+        assert answers == {f"{line.echo} accepted {firsts[line.idempotency_key]}" for line in lines}
+
     def test_half_a_line_spoils_no_other(self, tmp_path):
         account = make_account(tmp_path)
         adapter, path = Sandbox(account), Path(account.settings["ledger"])
@@ -592,14 +604,37 @@ class TestKilled:
         adapter = Sandbox(hook.adapter.account)
         adapter.send(make_outbound("delivered@example.org"))
         hook.wait_for(lambda hook: len(hook.receipts) == 2)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:  # lives, idle, until the parent lets go of the pipe
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        try:
+            stop_carriers()
+            assert deliver_due(adapter.account, adapter.ledger) is not None, "the lock is still held"
+        finally:
+            os.close(writer)
+            os.close(reader)
+            assert os.waitpid(child, 0)[1] == 0
+
+    def test_a_forked_child_delivers_by_itself(self, hook):
+        adapter = Sandbox(hook.adapter.account)
+        adapter.send(make_outbound("delivered@example.org"))
+        hook.wait_for(lambda hook: len(hook.receipts) == 2)
+        stop_carriers()
         child = os.fork()
         if not child:
             try:
                 adapter.send(make_outbound("delivered@example.org", message="of-the-child"))
+                time.sleep(30)
             finally:
                 os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
-        hook.wait_for(lambda hook: len(hook.kinds("of-the-child.1")) == 2)
+        try:
+            hook.wait_for(lambda hook: len(hook.kinds("of-the-child.1")) == 2)
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def test_the_table_of_scenarios_covers_every_fault():
