@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -22,7 +23,7 @@ from werkzeug import Request, Response
 
 from providers.base import Channel
 from providers.sandbox.profile import SCENARIO_OF_DIGITS, scenario_of
-from tracking import traffic
+from tracking import schema, traffic
 from tracking.management.commands.generate_traffic import Sender, _retry_after
 from tracking.traffic import DAY, KINDS, Traffic, pace
 
@@ -60,6 +61,12 @@ class TestShape:
         for one in notifications():
             if one["channel"] == "sms":
                 assert phonenumbers.is_valid_number(phonenumbers.parse(one["recipient"])), one["recipient"]
+
+    def test_the_api_s_own_check_refuses_only_what_is_malformed_on_purpose(self):
+        for parcel in parcels(1500):
+            for one in parcel.notifications:
+                with pytest.raises(schema.Invalid) if parcel.malformed else nullcontext():
+                    schema.parse(one, region="", now=NOW, kept=timedelta(days=30), single=parcel.kind.campaign)
 
     def test_external_ids_are_all_different(self):
         made = notifications()
