@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 DISPATCH = "postroom_dispatch"
 RECEIVE = "postroom_receive"
+_STOP = ""
 MIN_GAP = 0.005  # seconds between two NOTIFYs of one process
 
 
@@ -37,15 +38,25 @@ class _Waker:
         self._lock = threading.Lock()
         self._wanted: set[str] = set()
         self._signal = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def wake(self, channel: str) -> None:
         with self._lock:
             if self._pid != os.getpid():  # first use, or first use after a fork: threads do not survive it
                 self._pid = os.getpid()
                 self._wanted, self._signal = set(), threading.Event()
-                threading.Thread(target=self._run, args=(dsn(), self._signal), name="waker", daemon=True).start()
+                self._thread = threading.Thread(target=self._run, args=(dsn(), self._signal), name="waker", daemon=True)
+                self._thread.start()
             self._wanted.add(channel)
             self._signal.set()
+
+    def close(self) -> None:
+        with self._lock:
+            thread, self._thread, self._pid = self._thread, None, 0
+            self._wanted.add(_STOP)
+            self._signal.set()
+        if thread is not None:
+            thread.join()
 
     def _run(self, params: dict[str, object], signal: threading.Event) -> None:
         conn: psycopg.Connection | None = None
@@ -54,6 +65,8 @@ class _Waker:
             signal.clear()
             with self._lock:
                 wanted, self._wanted = self._wanted, set()
+            if _STOP in wanted:
+                break
             try:
                 if conn is None or conn.closed:
                     conn = psycopg.connect(**params, autocommit=True)  # type: ignore[arg-type]
@@ -63,6 +76,8 @@ class _Waker:
                 log.warning("could not wake %s: %s", ", ".join(sorted(wanted)), error)
                 conn = None
             time.sleep(MIN_GAP)
+        if conn is not None:
+            conn.close()
 
 
 _waker = _Waker()
@@ -76,6 +91,17 @@ def after_commit(channel: str) -> None:
 def now(channel: str) -> None:
     """Wake the loops of a channel at once: for edges that work outside a transaction."""
     _waker.wake(channel)
+
+
+def close() -> None:
+    """End the waker thread and its connection; the next wake-up starts another."""
+    _waker.close()
+
+
+def send(channel: str) -> None:
+    """Wake the loops from a process that is about to end, where the waker thread might not come to it."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {channel}")
 
 
 class Listener:

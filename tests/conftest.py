@@ -1,0 +1,29 @@
+"""What every test shares: the database's set-up, and static files without a collectstatic run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings as django_settings
+
+from tracking import accounts, wake
+from tracking.services import route
+
+
+def pytest_configure() -> None:
+    django_settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    django_settings.MIDDLEWARE.remove("whitenoise.middleware.WhiteNoiseMiddleware")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    yield
+    wake.close()  # its connection would keep the test database in use
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> None:
+    """No test sees the accounts and routes of the one before."""
+    accounts.forget()
+    route.forget()
