@@ -29,6 +29,7 @@ KEY_FILE = STATE / "demo_key"
 SERVERS = 2  # of the programs, how many there must be before the traffic starts
 WEB_WORKERS, WEB_THREADS = 2, 8  # two cores; each thread may hold a database connection
 READY_SECONDS = 120.0
+HOPELESS_DEATHS = 3  # of one program during the start
 STALE_SECONDS = 90.0  # how long the workers' heartbeat may be stale before the cluster is restarted
 LOOK_SECONDS = 5.0  # between two looks at /readyz and at the database
 CLUSTER_GRACE = 50.0  # a worker ends its loop (25 s) and waits for hand-overs under way (20 s)
@@ -195,14 +196,17 @@ class Launcher:
         say(f"Starting the web server and the workers; their output goes to {LOGS}/*.log …")
         deadline = time.monotonic() + READY_SECONDS
         code, body = 0, ""
-        while not self.stop.wait(0.5) and time.monotonic() < deadline:
+        while not self.stop.wait(0.5) and time.monotonic() < deadline and self._hopeful():
             code, body = ask_ready(self.plan)
             if code == 200:
                 return True
             self._tend()
         if not self.stop.asked:
-            say(f"Postroom did not become ready in {READY_SECONDS:.0f} s. /readyz says: {code} {body}")
+            say(f"Postroom does not become ready; see {LOGS}. /readyz says: {code or ''} {body}")
         return False
+
+    def _hopeful(self) -> bool:
+        return all(program.deaths < HOPELESS_DEATHS for program in self.programs)
 
     # -- watching
 

@@ -22,8 +22,8 @@ from pathlib import Path
 FIRST_BACKOFF, LAST_BACKOFF = 1.0, 30.0  # seconds before a program that died is started again
 STEADY_SECONDS = 60.0  # a program that ran this long begins again with the first back-off
 LOG_BYTES = 10_000_000
-TROUBLE = re.compile(rb"\b(ERROR|CRITICAL|Traceback|panicked)\b")
-SHOWN_LINES = 3  # lines of trouble shown for each look into a log
+TROUBLE = re.compile(rb"\b(ERROR|CRITICAL|panicked)\b|^[\w.]+(Error|Exception)\b")  # also a traceback's last line
+QUIET_SECONDS = 60.0  # the same trouble is not shown again so soon
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
@@ -79,11 +79,12 @@ class Program:
     environment: Mapping[str, str]
     log: Path
     grace: float = 10.0
+    deaths: int = field(default=0, init=False)  # in a row, each soon after its start
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _started: float = field(default=0.0, init=False)
-    _backoff: float = field(default=FIRST_BACKOFF, init=False)
     _due: float = field(default=0.0, init=False)
     _read_to: int = field(default=0, init=False)
+    _silent_until: dict[bytes, float] = field(default_factory=dict, init=False)
 
     @property
     def pid(self) -> int | None:
@@ -144,10 +145,10 @@ class Program:
         if self._process is not None and self.ended():
             self.show_trouble()
             code, lived = self._clear(), time.monotonic() - self._started
-            self._backoff = FIRST_BACKOFF if lived > STEADY_SECONDS else self._backoff
-            self._due = time.monotonic() + self._backoff
-            say(f"{self.name} ended ({_reason(code)}); it is started again in {self._backoff:.0f} s. Log: {self.log}")
-            self._backoff = min(self._backoff * 2, LAST_BACKOFF)
+            self.deaths = 1 if lived > STEADY_SECONDS else self.deaths + 1
+            wait = min(FIRST_BACKOFF * 2 ** (self.deaths - 1), LAST_BACKOFF)
+            self._due = time.monotonic() + wait
+            say(f"{self.name} ended ({_reason(code)}); it is started again in {wait:.0f} s. Log: {self.log}")
         if self._process is None and time.monotonic() >= self._due:
             self.start()
 
@@ -157,16 +158,21 @@ class Program:
         self.start()
 
     def show_trouble(self) -> None:
-        """Print the errors that the program has logged since the last look."""
+        """Print the errors that the program has logged since the last look; the same ones once a minute."""
+        for line in self._news():
+            kind = re.sub(rb"[0-9a-f-]*\d[0-9a-f-]*", b"", line)  # without times and ids
+            now = time.monotonic()
+            if TROUBLE.search(line) and b"/readyz" not in line and self._silent_until.get(kind, 0.0) <= now:
+                self._silent_until[kind] = now + QUIET_SECONDS
+                say(f"[{self.name}] {line.decode(errors='replace')[:300]}")
+
+    def _news(self) -> list[bytes]:
         with suppress(OSError), self.log.open("rb") as file:
             file.seek(self._read_to)
             news = file.read()
             self._read_to += len(news)
-            lines = [line for line in news.splitlines() if TROUBLE.search(line) and b"/readyz" not in line]
-            for line in lines[:SHOWN_LINES]:
-                say(f"[{self.name}] {line.decode(errors='replace')[:300]}")
-            if len(lines) > SHOWN_LINES:
-                say(f"[{self.name}] … {len(lines) - SHOWN_LINES} more errors in {self.log}")
+            return news.splitlines()
+        return []
 
 
 def _reason(code: int) -> str:
