@@ -27,7 +27,9 @@ def check() -> None:
         (theirs,) = cursor.fetchone()
     skew = abs((datetime.now(UTC) - theirs).total_seconds())
     if skew > TOLERANCE:
-        raise ClockWrong(f"the application's clock and the database's are {skew:.0f} s apart; {TOLERANCE:.0f} are allowed")
+        raise ClockWrong(
+            f"the application's clock and the database's are {skew:.0f} s apart; {TOLERANCE:.0f} are allowed"
+        )
     _good_until = time.monotonic() + KEPT
 
 

@@ -118,6 +118,7 @@ Moment = Annotated[datetime, BeforeValidator(_moment)]
 Mail = Annotated[str, Field(max_length=320), AfterValidator(_mail)]
 Mailbox = Annotated[str, Field(max_length=640), AfterValidator(_mailbox)]
 Word = Annotated[Line, Field(min_length=1, max_length=100)]
+Recipients = Annotated[list[Annotated[str, Field(max_length=500)]], Field(min_length=1, max_length=MAX_ITEMS)]
 ChannelName = Literal["email", "sms", "push", "chat"]
 
 
@@ -146,9 +147,7 @@ class Notification(Strict):
 
     channel: ChannelName
     recipient: Annotated[str, Field(max_length=500)] | None = None
-    recipients: Annotated[list[Annotated[str, Field(max_length=500)]], Field(min_length=1, max_length=MAX_ITEMS)] | None = (
-        None
-    )
+    recipients: Recipients | None = None
     sender: Annotated[Line, Field(max_length=640)] = ""
     reply_to: Mailbox | None = None
     cc: Annotated[list[Mail], Field(max_length=50)] = []
@@ -308,5 +307,10 @@ def _errors(error: ValidationError) -> list[FieldError]:
 
 
 def _pointer(loc: Iterable[int | str]) -> str:
-    steps = (str(step).replace("~", "~0").replace("/", "~1")[:100] for step in loc if step != "[key]")
+    # a field's name is the caller's: shortened, and without the NUL that could not be stored
+    steps = (
+        str(step).replace("\x00", "\ufffd").replace("~", "~0").replace("/", "~1")[:100]
+        for step in loc
+        if step != "[key]"
+    )
     return "".join(f"/{step}" for step in steps)

@@ -120,7 +120,7 @@ _LOCK = (
 )
 _READ_ATTEMPT = [*ATTEMPT_KEY, *ATTEMPT_FIXED, "finished_at", "reference"]
 _ATTEMPTS = (
-    f'SELECT {", ".join(_READ_ATTEMPT)}, {", ".join(ATTEMPT_FACTS)} FROM attempt'
+    f"SELECT {', '.join(_READ_ATTEMPT)}, {', '.join(ATTEMPT_FACTS)} FROM attempt"
     " WHERE message_id = ANY(%s) AND message_id BETWEEN %s AND %s ORDER BY message_id, number"
 )
 _INSERT_MESSAGE = _insert("message", {**MESSAGE_FIXED, **MESSAGE_MOVING, **MESSAGE_READ, **MESSAGE_EXTRA})
@@ -135,6 +135,7 @@ _INSERT_QUEUE = _insert(
         "due_at": "timestamptz",
         "expires_at": "timestamptz",
     },
+    "ON CONFLICT DO NOTHING",
 )
 _INSERT_ATTEMPT = _insert("attempt", {**ATTEMPT_KEY, **ATTEMPT_FIXED, **ATTEMPT_MOVING})
 _INSERT_EVENT = _insert("event", EVENT, "ON CONFLICT DO NOTHING RETURNING message_id, dedupe_key")
@@ -214,9 +215,26 @@ def insert_contents(bodies: Mapping[UUID, dict[str, Any]]) -> None:
     _execute(_INSERT_CONTENT, [{"message_id": key, "body": body} for key, body in bodies.items()])
 
 
-def insert_queue(rows: Sequence[dict[str, Any]]) -> None:
-    """A send of these is wanted: message_id, project_id, account_id, priority, due_at, expires_at of each."""
-    _execute(_INSERT_QUEUE, rows)
+def insert_queue(rows: Sequence[dict[str, Any]]) -> bool:
+    """A send of these is wanted: message_id, project_id, account_id, priority, due_at, expires_at of each. False where
+    one of them stood there already."""
+    if not rows:
+        return True
+    with connection.cursor() as cursor:
+        _run(cursor, _INSERT_QUEUE, rows)
+        return bool(cursor.rowcount == len(rows))
+
+
+def take_from_queue(message_id: UUID) -> bool:
+    """False where it does not wait there, or is leased. Never waits: a claim holds queue rows while it waits for
+    messages."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM queue WHERE message_id IN (SELECT message_id FROM queue WHERE message_id = %s"
+            " AND lease_token IS NULL FOR UPDATE SKIP LOCKED)",
+            [message_id],
+        )
+        return bool(cursor.rowcount == 1)
 
 
 def insert_attempts(rows: Sequence[AttemptRow]) -> None:

@@ -53,13 +53,14 @@ class Key:
 
     def keep(self, answer: Answer) -> None:
         """Waits for a concurrent request with the same key. Raises Overtaken."""
+        response = orjson.dumps(answer, option=orjson.OPT_UTC_Z).decode()
         with connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO tracking_idempotencykey (project_id, key, digest, response, created_at)"
                 " VALUES (%s, %s, %s, %s::jsonb, %s) ON CONFLICT (project_id, key) DO UPDATE"
                 " SET digest = excluded.digest, response = excluded.response, created_at = excluded.created_at"
                 " WHERE tracking_idempotencykey.created_at <= %s RETURNING id",
-                [self.project_id, self.key, self.digest, orjson.dumps(answer, option=orjson.OPT_UTC_Z).decode(), datetime.now(UTC), _oldest()],
+                [self.project_id, self.key, self.digest, response, datetime.now(UTC), _oldest()],
             )
             if cursor.fetchone() is None:
                 raise Overtaken

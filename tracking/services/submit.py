@@ -56,8 +56,11 @@ def submit(sender: Sender, document: Any, *, key: Key | None = None) -> Answer:
 
     def fresh() -> Answer:
         wanted = _wanted(sender, document)
-        several = wanted.request.recipients is not None
-        return _write(sender, [wanted], key, lambda shapes, batch: _answer(shapes, batch) if several else shapes[0], several)
+        if wanted.request.recipients is None:
+            return _write(sender, [wanted], key, lambda shapes, batch: shapes[0], batched=False)
+        return _write(
+            sender, [wanted], key, lambda shapes, batch: {"batch_id": batch, "notifications": shapes}, batched=True
+        )
 
     return _once(key, fresh)
 
@@ -78,7 +81,9 @@ def submit_batch(sender: Sender, document: Any, *, key: Key | None = None) -> An
                 wrong[index] = invalid
         if not right:
             raise Invalid(_inside_batch(wrong))
-        return _write(sender, list(right.values()), key, lambda shapes, batch: _items(right, wrong, shapes, batch), True)
+        return _write(
+            sender, list(right.values()), key, lambda shapes, batch: _items(right, wrong, shapes, batch), batched=True
+        )
 
     return _once(key, fresh)
 
@@ -120,6 +125,7 @@ def _write(
     wanted: Sequence[Wanted],
     key: Key | None,
     answer: Callable[[list[dict[str, Any]], int | None], Answer],
+    *,
     batched: bool,
 ) -> Answer:
     clock.check()
@@ -138,8 +144,8 @@ def _write(
 
 def _messages(sender: Sender, wanted: Sequence[Wanted], batch: int | None) -> list[dict[str, Any]]:
     """Write a message for each recipient; their shapes, in order."""
-    work = Record([])
     listed = _suppressed(sender, wanted)
+    work = Record([])
     bodies: dict[UUID, dict[str, Any]] = {}
     queue: list[dict[str, Any]] = []
     shapes = []
@@ -219,10 +225,6 @@ def _queue_row(row: MessageRow, item: Wanted, now: datetime) -> dict[str, Any]:
 
 
 # --- answers
-
-
-def _answer(shapes: list[dict[str, Any]], batch: int | None) -> Answer:
-    return {"batch_id": batch, "notifications": shapes}
 
 
 def _items(

@@ -1,0 +1,46 @@
+"""`manage.py create_api_key`: makes a project where it is missing, and prints a new API key alone on stdout."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from tracking.models import Project
+from tracking.models.project import all_scopes
+from tracking.services import keys
+
+
+class Command(BaseCommand):
+    help = "Makes an API key for a project, and the project where it is missing. The key is shown this once."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--project", required=True, metavar="CODE")
+        parser.add_argument("--name", required=True, help="what the key is for")
+        parser.add_argument(
+            "--scopes",
+            nargs="+",
+            metavar="SCOPE",
+            default=all_scopes(),
+            help=f"separated by spaces or commas; all where left out: {', '.join(all_scopes())}",
+        )
+
+    def handle(self, *, project: str, name: str, scopes: list[str] | str, **options: Any) -> None:
+        given = [scopes] if isinstance(scopes, str) else scopes
+        wanted = [scope for text in given for scope in text.replace(",", " ").split()]
+        try:
+            key = keys.create(project=_project(project), name=name, scopes=wanted)
+        except ValidationError as error:
+            raise CommandError("; ".join(error.messages)) from None
+        self.stdout.write(key)
+
+
+def _project(code: str) -> Project:
+    found = Project.objects.filter(code=code).first()
+    if found is None:
+        found = Project(code=code)
+        found.full_clean()
+        found.save()
+    return found
