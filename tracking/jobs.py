@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
+from django_q.cluster import Cluster
 from django_q.models import Failure, OrmQ, Schedule, Success
 from django_q.tasks import async_task
 
-from tracking import loops
+from tracking import loops, partitions
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,26 @@ def declare() -> None:
                     "next_run": datetime.now(UTC),
                 },
             )
+
+
+class _Cluster(Cluster):  # type: ignore[misc]
+    """Ends the resident loops first: django-q2 waits for its tasks, and they would take their time."""
+
+    def stop(self) -> bool:
+        loops.stop_all()
+        return bool(super().stop())
+
+
+def run_cluster() -> None:
+    """Run the workers until SIGTERM or SIGINT."""
+    partitions.ensure_ahead()
+    clear_queue()
+    declare()
+    start_missing()
+    connection.close()  # not to be shared with the processes that are forked now
+    cluster = _Cluster()
+    cluster.start()
+    cluster.sentinel.join()
 
 
 def clear_queue() -> None:

@@ -7,6 +7,7 @@ The ORM is used in the main thread only; sender threads hold no connection.
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import queue
 import select
@@ -31,6 +32,15 @@ LOOK_EVERY = 1.0  # seconds: a lost wake-up costs no more than this
 HOUSEKEEPING = 2.0  # seconds between two looks at leases, expiry, unmatched receipts and the other loops
 DRAIN = 20.0  # seconds that hand-overs under way are waited for when a loop ends
 OUTCOMES = 500  # at most in one transaction
+
+
+# One byte that the cluster's processes inherit. No lock: a worker that is killed could not give it back.
+_stopping = mmap.mmap(-1, 1)
+
+
+def stop_all() -> None:
+    """The cluster is to end: loops of this process and of its children end at their next look."""
+    _stopping[0] = 1
 
 
 class Lane:
@@ -205,7 +215,7 @@ def run_receive(slot: int, *, seconds: float, others: Callable[[], None], handin
 
 
 class _Clock:
-    """When a loop ends: its time is over, or its parent is gone (then nothing may be started any more)."""
+    """When a loop ends: its time is over, the cluster is stopping, or its parent is gone."""
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
@@ -213,7 +223,7 @@ class _Clock:
         self._parent = os.getppid()
 
     def running(self) -> bool:
-        return time.monotonic() < self._until and os.getppid() == self._parent
+        return time.monotonic() < self._until and os.getppid() == self._parent and not _stopping[0]
 
     def housekeeping(self) -> bool:
         if time.monotonic() < self._next:
