@@ -17,7 +17,8 @@ env = environ.Env()
 
 def _kept_secret(name: str) -> str:
     """A secret from the environment, else one that is generated once and kept beside the project, mode 0600."""
-    if value := env.str(name, default=""):
+    value: str = env.str(name, default="")
+    if value:
         return value
     path = STATE_DIR / name.lower()
     STATE_DIR.mkdir(mode=0o700, exist_ok=True)
@@ -85,15 +86,17 @@ TEMPLATES = [
 ]
 
 # --- database: DATABASE_URL, else a private PostgreSQL in .postgres/
-DATABASES = {"default": environ.Env.db_url_config(env.str("DATABASE_URL", default="") or devpg.ensure(BASE_DIR / ".postgres"))}
+_database_url: str = env.str("DATABASE_URL", default="") or devpg.ensure(BASE_DIR / ".postgres")
+DATABASES = {"default": environ.Env.db_url_config(_database_url)}
+_POOLED = ROLE == "web"
 DATABASES["default"]["OPTIONS"] = {
     "connect_timeout": 5,
     "application_name": f"postroom-{ROLE}",
     # A pool is shared across forks and breaks there: only the web process may have one.
-    **({"pool": {"min_size": 2, "max_size": env.int("DATABASE_POOL", default=20), "timeout": 5}} if ROLE == "web" else {}),
+    **({"pool": {"min_size": 2, "max_size": env.int("DATABASE_POOL", default=20), "timeout": 5}} if _POOLED else {}),
 }
-DATABASES["default"]["CONN_MAX_AGE"] = 0 if ROLE == "web" else None
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = ROLE != "web"
+DATABASES["default"]["CONN_MAX_AGE"] = 0 if _POOLED else None
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = not _POOLED
 DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

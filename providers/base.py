@@ -208,7 +208,9 @@ class Account:
     code: str
     kind: str
     channel: Channel
-    settings: Mapping[str, Any] = field(default_factory=dict)  # every declared setting, secrets included, defaults filled in
+    settings: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # every declared setting, secrets included, defaults filled in
     hook_url: str = ""  # the absolute address of this account's hook
 
 

@@ -1,4 +1,4 @@
-"""Provider accounts and the state of their circuits. Read by tracking and dashboard; changed by the admin and dispatch."""
+"""Provider accounts and the state of their circuits. Read by tracking and dashboard, changed by admin and dispatch."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ProviderAccount(models.Model):
     @property
     def hook_url(self) -> str:
         """The address that the provider must be given for its receipts."""
-        return settings.PUBLIC_URL + reverse("hook", args=[self.hook_token])
+        return f"{settings.PUBLIC_URL}{reverse('hook', args=[self.hook_token])}"
 
     def adapter(self) -> base.Provider:
         """The vendor's adapter, bound to this account."""

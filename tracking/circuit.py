@@ -1,8 +1,8 @@
-"""What holds an account's hand-overs back: its rate limit, a Retry-After, an open circuit. Called by dispatch.
+"""What holds an account's hand-overs back: its rate limit, a Retry-After, an open circuit. Called by dispatch, admin.
 
 The circuit opens when the account itself fails (bad credentials) or failures follow one another without a success, for
-30 s doubling to 15 minutes; then one hand-over at a time probes it until one succeeds. An open circuit costs no message an
-attempt, and no other account anything.
+30 s doubling to 15 minutes; then one hand-over at a time probes it until one succeeds. An open circuit costs no message
+an attempt, and no other account anything.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def lock(account_id: int) -> Gate:
         row = cursor.fetchone()
         if row is None:
             cursor.execute(
-                "INSERT INTO providers_circuit (account_id, failures, reason) VALUES (%s, 0, '') ON CONFLICT DO NOTHING",
+                "INSERT INTO providers_circuit (account_id, failures, reason) VALUES (%s, 0, '')"
+                " ON CONFLICT DO NOTHING",
                 [account_id],
             )
             return lock(account_id)

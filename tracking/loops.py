@@ -127,7 +127,7 @@ class Dispatcher:
             os.write(self._ring, b"!")
 
     def _finish(self) -> int:
-        outcomes = []
+        outcomes: list[dispatch.Outcome] = []
         while len(outcomes) < OUTCOMES:
             try:
                 outcomes.append(self._outcomes.get_nowait())
@@ -187,8 +187,9 @@ def _dispatch_until(
             others()
         done, soonest = dispatcher.step()
         if not done:
-            ready, _, _ = select.select([listener.conn, dispatcher.bell], [], [], max(0.005, min(soonest, LOOK_EVERY)))
-            if listener.conn in ready:
+            ears = [listener.fileno(), dispatcher.bell]
+            ready, _, _ = select.select(ears, [], [], max(0.005, min(soonest, LOOK_EVERY)))
+            if listener.fileno() in ready:
                 listener.hear()
             if dispatcher.bell in ready:
                 dispatcher.quiet_bell()

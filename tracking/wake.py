@@ -115,6 +115,9 @@ class Listener:
         """Wait for a wake-up, `seconds` at most. True where one came."""
         return any(True for _ in self.conn.notifies(timeout=seconds, stop_after=1))
 
+    def fileno(self) -> int:
+        return self.conn.fileno()
+
     def hear(self) -> None:
         """Take the wake-ups that have come, so that the connection is quiet again."""
         for _ in self.conn.notifies(timeout=0):

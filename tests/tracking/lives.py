@@ -31,7 +31,7 @@ def queue_message(project: Project, account: ProviderAccount, *, due_at: datetim
             **kw,
         }
     )
-    row.extra = {"batch_id": None, "external_id": "", "category": "", "template_id": "", "tags": [], "scheduled_at": None}
+    row.extra = {"external_id": "", "category": "", "template_id": "", "tags": []}
     with transaction.atomic():
         work = Record([])
         work.add_message(row, source=Source("api"))

@@ -12,7 +12,16 @@ import pytest
 from django.db import connection
 
 from providers import registry
-from providers.base import BounceClass, Channel, Classification, FailureClass, Outbound, Provider, ProviderError, SendResult
+from providers.base import (
+    BounceClass,
+    Channel,
+    Classification,
+    FailureClass,
+    Outbound,
+    Provider,
+    ProviderError,
+    SendResult,
+)
 from providers.models import Circuit
 from tests.builders import make_account, make_project
 from tests.tracking.lives import queue_message, status_of
@@ -30,7 +39,7 @@ class Scripted(Provider):
     kind = "scripted"
     channels = frozenset(Channel)
     timeout = 5.0
-    script: Callable[[Outbound], SendResult] = staticmethod(lambda outbound: SendResult("ref-" + outbound.echo))
+    script: Callable[[Outbound], SendResult] = staticmethod(lambda outbound: SendResult(f"ref-{outbound.echo}"))
     sent: list[Outbound] = []
 
     def send(self, outbound: Outbound) -> SendResult:
@@ -140,7 +149,9 @@ def test_retry_after_wins_and_holds_the_account_back(monkeypatch: pytest.MonkeyP
 )
 def test_final_failures_are_not_retried(monkeypatch: pytest.MonkeyPatch, failure: FailureClass, suppress: bool) -> None:
     monkeypatch.setattr(
-        Scripted, "script", fails(failure, suppress=suppress, bounce=BounceClass.HARD if suppress else BounceClass.BLOCK)
+        Scripted,
+        "script",
+        fails(failure, suppress=suppress, bounce=BounceClass.HARD if suppress else BounceClass.BLOCK),
     )
     project = make_project()
     message_id = queue_message(project, make_account(project, kind="scripted"))

@@ -26,8 +26,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SECRET = "test-hook-secret"
 
 
-
-
 def say(word: str, echo: str = "", *, at: datetime | None = None, **kw: Any) -> dict[str, Any]:
     moment = at or datetime.now(UTC)
     return {"id": uuid4().hex, "type": word, "at": moment.isoformat(), "echo": echo, "reference": "", **kw}

@@ -40,7 +40,9 @@ class Message(models.Model):
 
     id = models.UUIDField(primary_key=True, editable=False)
     project = models.ForeignKey(Project, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False)
-    account = models.ForeignKey(ProviderAccount, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, null=True)
+    account = models.ForeignKey(
+        ProviderAccount, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, null=True
+    )
     batch = models.ForeignKey(Batch, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, null=True)
     channel = models.CharField(max_length=10, choices=CHANNELS)
     recipient = models.CharField(max_length=500)

@@ -1,8 +1,8 @@
 """Sending what is due: claim, attempt on record, hand over, finish, reap. Called by the dispatch loop only.
 
-One transaction claims queue rows of an account (under its rate limit, in-flight cap and circuit) and puts their attempts
-on record; after its commit the sender threads call the provider, holding no connection. What they learned is recorded in
-batches. A lease fences a queue row and nothing else: a result is recorded however late it comes.
+One transaction claims queue rows of an account (under its rate limit, in-flight cap and circuit) and puts their
+attempts on record; after its commit the sender threads call the provider, holding no connection. What they learned is
+recorded in batches. A lease fences a queue row and nothing else: a result is recorded however late it comes.
 
 Lock order: messages in id order, then queue rows. The claim takes queue rows first, and therefore skips locked ones.
 """
@@ -29,6 +29,7 @@ from tracking.services import suppress
 from tracking.services.envelope import outbound
 from tracking.services.record import DISPATCH, Record
 from tracking.statuses import Decision, Fact, FactKind, Status
+from tracking.text import clean
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +230,7 @@ def _learn(work: Record, row: MessageRow, attempt: AttemptRow, outcome: Outcome)
     attempt.finished_at = None if outcome.orphaned else outcome.finished_at
     reference = outcome.result.reference if outcome.result else (outcome.error.reference if outcome.error else "")
     if reference:
-        attempt.reference = row.reference = reference[:300]
+        attempt.reference = row.reference = clean(reference, 300)
     told = "orphaned" if outcome.orphaned else "result"
     work.add_fact(row, attempt, _fact(outcome), key=f"{told}:{attempt.number}", source=DISPATCH)
     if outcome.error and outcome.error.classification.suppress:
@@ -238,19 +239,14 @@ def _learn(work: Record, row: MessageRow, attempt: AttemptRow, outcome: Outcome)
 
 def _fact(outcome: Outcome) -> Fact:
     if outcome.result:
-        return Fact(
-            FactKind.ACCEPTED, outcome.finished_at, code=outcome.result.code[:100], text=outcome.result.text[:1000]
-        )
+        code, text = clean(outcome.result.code, 100), clean(outcome.result.text, 1000)
+        return Fact(FactKind.ACCEPTED, outcome.finished_at, code=code, text=text)
     error = outcome.error
     assert error is not None
-    code, text = _clean(error.code, 100), _clean(error.text, 1000)
+    code, text = clean(error.code, 100), clean(error.text, 1000)
     if error.failure is FailureClass.AMBIGUOUS:
         return Fact(FactKind.OUTCOME_UNKNOWN, outcome.finished_at, FailureClass.AMBIGUOUS, None, code, text)
     return Fact(FactKind.FAILED, outcome.finished_at, error.failure, None, code, text)
-
-
-def _clean(text: str, length: int) -> str:
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:length]
 
 
 def _decide(work: Record, row: MessageRow, outcome: Outcome, policy: RetryPolicy) -> datetime | None:

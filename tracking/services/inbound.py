@@ -1,4 +1,4 @@
-"""Raw requests of providers: store one, and put one back to be read again. Called by hooks, ingest_mail and the admin."""
+"""Raw requests of providers: store one, put one back to be read again. Called by hooks, ingest_mail and the admin."""
 
 from __future__ import annotations
 

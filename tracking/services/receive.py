@@ -24,6 +24,7 @@ from tracking.models import InboundState, Unmatched
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services.record import Record, Source
 from tracking.statuses import Fact, FactKind
+from tracking.text import clean
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def _claim(limit: int) -> list[tuple[Any, ...]]:
             " WHERE state = 'new' ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
             [limit],
         )
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def _halves(rows: Sequence[tuple[Any, ...]]) -> list[Sequence[tuple[Any, ...]]]:
@@ -206,8 +207,8 @@ def _match(items: Sequence[Item]) -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT account_id, reference, message_id, number FROM attempt WHERE reference = ANY(%s) AND reference <> ''"
-            " AND account_id = ANY(%s) ORDER BY message_id, number",
+            "SELECT account_id, reference, message_id, number FROM attempt WHERE reference = ANY(%s)"
+            " AND reference <> '' AND account_id = ANY(%s) ORDER BY message_id, number",
             [[item.receipt.reference for item in by_reference], list({item.account_id for item in by_reference})],
         )
         known = {(account, reference): (message, number) for account, reference, message, number in cursor.fetchall()}
@@ -266,11 +267,6 @@ def _source(item: Item) -> Source:
 
 def _small(value: Any) -> Any:
     return clean(str(value), 2000) if not isinstance(value, bool | int | float | None) else value
-
-
-def clean(text: str, length: int) -> str:
-    """What PostgreSQL can hold of a vendor's text."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:length]
 
 
 # --- receipts whose attempt is not known (yet)
@@ -355,5 +351,3 @@ def _load(stored: dict[str, Any]) -> Receipt:
             "bounce": BounceClass(bounce) if bounce else None,
         }
     )
-
-
