@@ -3,7 +3,7 @@
 `record` appends contribution(after) − contribution(before); the recount (`check_invariants`) adds up contributions of
 the rows as they stand. Both use the functions here, so they can only differ where a row was changed behind `record`.
 
-Counters of the message cohort (bucket: the minute of creation), exclusive of one another but for `created`, `read`:
+Counters of the message cohort (bucket: the minute of creation), exclusive but for `created` and `read`:
   created, sent (handed to a provider at least once), delivered (read ones too), read, failed, bounced, unknown,
   in_flight, and, for messages never handed over: pending, cancelled, suppressed, expired, rejected;
   delivery_ms and timed: sum of delivered_at − sent_at in milliseconds, and how many messages are in it.

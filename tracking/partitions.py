@@ -157,7 +157,7 @@ def _create(table: str, monday: datetime) -> bool:
         if isinstance(error.__cause__, errors.DuplicateTable):
             return False
         raise
-    log.info("made partition %s", name)
+    log.debug("made partition %s", name)
     return True
 
 

@@ -1,4 +1,4 @@
-"""`manage.py ensure_partitions`: make the partitions of the weeks ahead now, as the hourly job does."""
+"""`manage.py ensure_partitions`: make the partitions of the weeks ahead, as the hourly job does."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from tracking import partitions
 
 
 class Command(BaseCommand):
-    help = "Make the partitions of the weeks ahead where they are missing. May be run at any time, also under load."
+    help = "Make the partitions of this week and the weeks ahead, where they are missing."
 
     def handle(self, **options: Any) -> None:
         made = partitions.ensure_ahead()
-        self.stdout.write("\n".join(f"made {name}" for name in made) or "no partition is missing")
+        for name in made:
+            self.stdout.write(f"made {name}")
+        self.stdout.write(f"ready for {partitions.weeks_ahead()} weeks after this one")
