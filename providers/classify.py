@@ -79,8 +79,8 @@ def _by_status(enhanced: str, reply: str) -> Row | None:
     major, subject, _ = enhanced.split(".")
     family, whole = f"{major}.{subject}.*", f"{major}.*.*"
     return (
-        _lookup("smtp", enhanced)
-        or _lookup("smtp", f"{reply} {family}")
+        _lookup("smtp", f"{reply} {family}")
+        or _lookup("smtp", enhanced)
         or _lookup("smtp", family)
         or _lookup("smtp", whole)
     )

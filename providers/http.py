@@ -5,7 +5,7 @@ Every call has a total timeout, follows no redirect, ignores proxy variables, ke
 address, so that neither an odd spelling of an IP nor a name that resolves differently the second time leads inside.
 
 A failure says whether anything was written: a request of which nothing was written may be sent again, one whose
-answer was lost has an unknown outcome. Not covered by the timeout: the resolver, which has a timeout of its own.
+answer was lost has an unknown outcome.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ import os
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import certifi
 import orjson
 import requests
 import urllib3
@@ -31,9 +29,9 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NameResolutionError, NewConnectionError
-from urllib3.util.ssl_ import create_urllib3_context
+from urllib3.exceptions import NewConnectionError
 
+from providers import sockets
 from providers.addresses import AddressPolicy, AddressRefused, check_url
 from providers.base import Classification, FailureClass, ProviderError
 from providers.classify import classify
@@ -41,8 +39,6 @@ from providers.classify import classify
 MAX_BODY = 64 * 1024
 MAX_RETRY_AFTER = 86_400.0  # seconds
 USER_AGENT = "Postroom"
-
-_CLOCK_SLACK = 0.05  # seconds by which a socket's timeout may fire early
 
 
 class HttpError(Exception):
@@ -59,54 +55,28 @@ class HttpError(Exception):
         return ProviderError(self.text, classification=classification)
 
 
-# -- the call in progress: its deadline, its policy, and whether anything was written
-
-
 class _Call(threading.local):
-    deadline: float = math.inf
     policy: AddressPolicy | None = None
     written: bool = False
 
 
-_call = _Call()
-
-
-def _remaining() -> float:
-    left = _call.deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return min(left, threading.TIMEOUT_MAX)
-
-
-class _Socket(socket.socket):
-    """Each read and write gets what is left of the call's time, so that a drip of bytes cannot prolong it."""
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_remaining())
-        return super().recv_into(*args, **kwargs)
-
-    def sendall(self, *args: Any, **kwargs: Any) -> None:
-        self.settimeout(_remaining())
-        super().sendall(*args, **kwargs)
-
-
-class _TLSSocket(ssl.SSLSocket):
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_remaining())
-        return super().recv_into(*args, **kwargs)
-
-    def send(self, *args: Any, **kwargs: Any) -> int:  # sendall is a loop over it
-        self.settimeout(_remaining())
-        return super().send(*args, **kwargs)
+_call = _Call()  # the call that this thread is making
 
 
 class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        found = _resolve(self)
+        try:
+            # _dns_host is what urllib3 itself connects to: no brackets, no final dot
+            found = sockets.resolve(self._dns_host, self.port)
+        except OSError as error:
+            raise NewConnectionError(self, str(error)) from error
         for address in found if _call.policy else ():
             if _call.policy and not _call.policy.permits(str(address[4][0])):
                 raise AddressRefused(f"{self.host} leads to {address[4][0]}, which is not allowed")
-        return _connect(self, found)
+        try:
+            return sockets.connect(found)
+        except OSError as error:
+            raise NewConnectionError(self, str(error)) from error
 
     def send(self, data: Any) -> None:
         if self.sock is None:
@@ -119,30 +89,6 @@ class _TLSConnection(_Connection, HTTPSConnection):
     pass
 
 
-def _resolve(connection: HTTPConnection) -> list[Any]:
-    try:
-        # _dns_host is what urllib3 itself connects to (without the brackets and the final dot)
-        return socket.getaddrinfo(connection._dns_host, connection.port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise NameResolutionError(connection.host, connection, socket.gaierror(str(error))) from error
-
-
-def _connect(connection: HTTPConnection, found: list[Any]) -> socket.socket:
-    failure: OSError = OSError("no address")
-    for family, kind, protocol, _, address in found:
-        sock = _Socket(family, kind, protocol)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(_remaining())
-            sock.connect(address)
-        except OSError as error:
-            sock.close()
-            failure = error
-        else:
-            return sock
-    raise NewConnectionError(connection, f"could not connect: {failure}") from failure
-
-
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
@@ -151,18 +97,11 @@ class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 
-def _tls_context() -> ssl.SSLContext:
-    context = create_urllib3_context()
-    context.sslsocket_class = _TLSSocket
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(certifi.where())
-    context.load_default_certs()  # a private authority of the machine, or SSL_CERT_FILE
-    return context
-
-
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
-        self.poolmanager = urllib3.PoolManager(connections, maxsize=maxsize, block=block, ssl_context=_tls_context())
+        self.poolmanager = urllib3.PoolManager(
+            connections, maxsize=maxsize, block=block, ssl_context=sockets.tls_context()
+        )
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
@@ -188,17 +127,16 @@ class Session(requests.Session):
         seconds = kwargs.pop("timeout", None)
         if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
             raise ValueError("a call needs a timeout in seconds")
-        _call.deadline, _call.policy, _call.written = time.monotonic() + seconds, self.policy, False
-        try:
-            check_url(request.url or "")
-            kwargs |= {"stream": True, "allow_redirects": False, "timeout": seconds}
-            return _read(super().send(request, **kwargs))
-        except AddressRefused as error:
-            raise HttpError(str(error), FailureClass.PERMANENT, account_fault=True) from error
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _failure(error) from error
-        finally:
-            _call.deadline = math.inf
+        kwargs |= {"stream": True, "allow_redirects": False, "timeout": seconds}
+        _call.policy, _call.written = self.policy, False
+        with sockets.deadline(seconds):
+            try:
+                check_url(request.url or "")
+                return _read(super().send(request, **kwargs))
+            except AddressRefused as error:
+                raise HttpError(str(error), FailureClass.PERMANENT, account_fault=True) from error
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                raise _failure(error) from error
 
 
 def _read(response: requests.Response) -> requests.Response:
@@ -216,7 +154,7 @@ def _read(response: requests.Response) -> requests.Response:
 def _failure(error: Exception) -> HttpError:
     if _call.written:
         return HttpError(f"no answer: {error}", FailureClass.AMBIGUOUS)
-    if _call.deadline - time.monotonic() <= _CLOCK_SLACK:
+    if sockets.expired():
         return HttpError(f"could not connect in time: {error}", FailureClass.TIMEOUT)
     untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
     return HttpError(f"could not connect: {error}", FailureClass.TEMPORARY, account_fault=untrusted)

@@ -48,6 +48,7 @@ def test_vendors_of_later_adapters_are_kept():
         ({"enhanced": "4.7.1", "reply": "450"}, FailureClass.TEMPORARY, BounceClass.SOFT, False, False),
         ({"reply": "550"}, FailureClass.INVALID_RECIPIENT, BounceClass.HARD, True, False),
         ({"reply": "550", "text": "blocked using zen.spamhaus.org"}, FailureClass.BLOCKED, None, False, False),
+        ({"enhanced": "5.7.1", "reply": "530"}, FailureClass.PERMANENT, BounceClass.ADMIN, False, True),
         ({"reply": "450", "text": "mailbox unavailable"}, FailureClass.TEMPORARY, BounceClass.SOFT, False, False),
         ({"reply": "451"}, FailureClass.TEMPORARY, BounceClass.SOFT, False, False),
         ({"reply": "421"}, FailureClass.RATE_LIMIT, BounceClass.SOFT, False, False),
