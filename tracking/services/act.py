@@ -91,15 +91,13 @@ def _account(row: MessageRow) -> int:
 
 
 def _enqueue(work: Record, row: MessageRow, account_id: int) -> bool:
-    return store.insert_queue(
-        [
-            {
-                "message_id": row.id,
-                "project_id": row.project_id,
-                "account_id": account_id,
-                "priority": row.priority,
-                "due_at": work.now,
-                "expires_at": row.expires_at,
-            }
-        ]
+    return store.add_to_queue(
+        {
+            "message_id": row.id,
+            "project_id": row.project_id,
+            "account_id": account_id,
+            "priority": row.priority,
+            "due_at": work.now,
+            "expires_at": row.expires_at,
+        }
     )

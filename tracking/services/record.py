@@ -175,18 +175,21 @@ class Record:
 
     # --- what follows from it
 
-    def save(self) -> list[Change]:
-        """Write everything that changed. The caller's transaction makes it one step."""
-        self.learn()
+    def save(self, also: Iterable[store.Insert] = ()) -> list[Change]:
+        """Write everything that changed, and what the caller inserts beside it. The caller's transaction makes it one
+        step."""
+        if self._facts:
+            self.learn()
         for attempt in self._new_attempts:
             self.fold(self.messages[attempt.message_id])
         created = [row for key, row in self.messages.items() if key not in self._before]
         changed = [row for key, row in self.messages.items() if key in self._before and row != self._before[key]]
-        store.insert_messages(created)
-        store.insert_attempts(self._new_attempts)
+        deltas = store.deltas(self._deltas(created, changed))
+        new_attempts = store.attempts(self._new_attempts)
+        store.insert([store.events(self._events), store.messages(created), new_attempts, deltas, *also])
+        self._events = []
         store.update_attempts(self._changed_attempts(changed))
         store.update_messages(changed)
-        store.append_deltas(self._deltas(created, changed))
         suppress.add(self._suppress)
         # a receipt, however late, that shows the message on its way ends a retry that is still waiting
         store.end_waiting([row.id for row in changed if row.send_wanted and row.status is not Status.PENDING])

@@ -9,6 +9,7 @@ from hmac import digest
 from uuid import UUID
 
 from django.conf import settings
+from django.db import connection
 
 from tracking.models import Suppression
 
@@ -47,7 +48,9 @@ def add(entries: Iterable[Entry]) -> None:
 def suppressed(project_id: int, recipients: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     """Those of the (channel, address) pairs that are on the project's list."""
     by_hash = {address_hash(channel, address): (channel, address) for channel, address in recipients}
-    found = Suppression.objects.filter(project_id=project_id, address_hash__in=by_hash).values_list(
-        "address_hash", flat=True
-    )
-    return {by_hash[bytes(value)] for value in found}
+    with connection.cursor() as cursor:  # asked for every message: the ORM would take longer than the database
+        cursor.execute(
+            "SELECT address_hash FROM tracking_suppression WHERE project_id = %s AND address_hash = ANY(%s)",
+            [project_id, list(by_hash)],
+        )
+        return {by_hash[bytes(value)] for (value,) in cursor.fetchall()}
