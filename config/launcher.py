@@ -27,7 +27,7 @@ STATE = BASE / ".state"
 LOGS = STATE / "logs"
 KEY_FILE = STATE / "demo_key"
 SERVERS = 2  # of the programs, how many there must be before the traffic starts
-WEB_WORKERS, WEB_THREADS = 2, 8  # two cores; each thread may hold a database connection
+WEB_WORKERS, WEB_THREADS = "2", "8"  # for two cores; each thread may hold a database connection
 READY_SECONDS = 120.0
 HOPELESS_DEATHS = 3  # of one program during the start
 STALE_SECONDS = 90.0  # how long the workers' heartbeat may be stale before the cluster is restarted
@@ -88,10 +88,11 @@ def check_port(plan: Plan) -> None:
 def programs(plan: Plan, database: str) -> list[Program]:
     """In the order of starting; they are stopped the other way round."""
     common = {**plan.environment, "DATABASE_URL": database}
+    workers, threads = common.get("WEB_WORKERS") or WEB_WORKERS, common.get("WEB_THREADS") or WEB_THREADS
     manage = [sys.executable, str(BASE / "manage.py")]
     web = [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(plan.port)),
-        *("--http", "1", "--no-ws", "--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS)),
+        *("--http", "1", "--no-ws", "--workers", workers, "--blocking-threads", threads),
         *("--workers-kill-timeout", "8", "--respawn-failed-workers", "config.wsgi:application"),
     ]
     cluster = [*manage, "work"]
