@@ -1,4 +1,4 @@
-"""Settings of a Postroom installation: one file, driven by the environment (docs/settings.md lists every variable)."""
+"""Settings of a Postroom installation: one file, driven by the environment (docs/operations.md lists every variable)."""
 
 from __future__ import annotations
 

@@ -35,7 +35,9 @@ def ready(request: HttpRequest) -> HttpResponse:
             break
     bad = any(problems.values())
     body = {"status": "not ready" if bad else "ready", **{name: found or "ok" for name, found in problems.items()}}
-    return JsonResponse(body, status=503 if bad else 200)
+    answer = JsonResponse(body, status=503 if bad else 200)
+    answer._has_been_logged = True  # type: ignore[attr-defined]  # "not ready" is an answer, not an error of ours
+    return answer
 
 
 def _database() -> str:
