@@ -224,9 +224,10 @@ class Provider:
     settings: ClassVar[tuple[Setting, ...]] = ()
     hook_methods: ClassVar[frozenset[str]] = frozenset({"POST"})
     signature_covers: ClassVar[str] = "body"  # what a forged request would have to break: shown in the admin
-    takes_idempotency_key: ClassVar[bool] = False  # a second send with the same key is not delivered twice
+    # these two may depend on the account
+    takes_idempotency_key: bool = False  # a second send with the same key is not delivered twice
+    can_be_asked: bool = False  # `poll` works
     echoes_metadata: ClassVar[bool] = False  # receipts carry Outbound.echo
-    can_be_asked: ClassVar[bool] = False  # `poll` works
     sends_receipts: ClassVar[bool] = True
     unavailable_status: ClassVar[int] = 503  # what to answer this vendor while nothing can be stored
     timeout: ClassVar[float] = 15.0  # seconds in all for one send; the lease must outlast it

@@ -80,8 +80,8 @@ class HttpGateway(Provider):
         self._secrets = [str(account.settings.get(name) or "") for name in ("secret", "secret_previous")]
         self._policy = None if account.settings.get("allow_private") else AddressPolicy()
         # What the vendor behind the gateway can do is the account's to say, not the class's.
-        self.takes_idempotency_key = account.settings.get("idempotent") is not False  # type: ignore[misc]
-        self.can_be_asked = bool(account.settings.get("status_url"))  # type: ignore[misc]
+        self.takes_idempotency_key = account.settings.get("idempotent") is not False
+        self.can_be_asked = bool(account.settings.get("status_url"))
 
     # -- sending
 

@@ -60,7 +60,7 @@ class _Book:
 def _bind(account: ProviderAccount) -> Bound | None:
     try:
         return Bound(account, account.adapter())
-    except (KeyError, SealBroken, ImportError) as error:
+    except (LookupError, SealBroken, ImportError) as error:
         log.error("account %s cannot be used: %r", account.code, error)
         return None
 

@@ -56,9 +56,9 @@ class Lane:
     def free(self) -> int:
         return self.width - self.in_flight
 
-    def submit(self, handover: dispatch.Handover) -> None:
+    def submit(self, handover: dispatch.Handover, call: Callable[[dispatch.Handover], dispatch.Outcome]) -> None:
         self.in_flight += 1
-        self._pool.submit(lambda: self._done(dispatch.hand_over(handover)))
+        self._pool.submit(lambda: self._done(call(handover)))
 
     def close(self) -> None:
         self._pool.shutdown(wait=False)
@@ -111,8 +111,15 @@ class Dispatcher:
     def _start(self, account_id: int, lane: Lane) -> int:
         handovers = dispatch.start(account_id, lane.free)
         for handover in handovers:
-            lane.submit(handover)
+            lane.submit(handover, dispatch.hand_over)
         return len(handovers)
+
+    def reap(self) -> None:
+        """Leases that ran out; providers that can be asked what became of theirs are asked in their lanes."""
+        for handover in dispatch.reap():
+            lane = self._lane(handover.account_id)
+            if lane is not None:
+                lane.submit(handover, dispatch.ask)
 
     def _done(self, outcome: dispatch.Outcome) -> None:
         """In a sender thread."""
@@ -182,7 +189,7 @@ def _dispatch_until(
     while clock.running():
         if clock.housekeeping():
             beat(DISPATCH, slot, {"in_flight": dispatcher.in_flight})
-            dispatch.reap()
+            dispatcher.reap()
             dispatch.expire()
             others()
         done, soonest = dispatcher.step()

@@ -87,8 +87,8 @@ class Sandbox(Provider):
     def __init__(self, account: Account) -> None:
         super().__init__(account)
         # By account, where other vendors declare them by class: on the instance, so that the class keeps the safe word.
-        self.takes_idempotency_key = bool(account.settings.get("idempotent"))  # type: ignore[misc]
-        self.can_be_asked = bool(account.settings.get("askable"))  # type: ignore[misc]
+        self.takes_idempotency_key = bool(account.settings.get("idempotent"))
+        self.can_be_asked = bool(account.settings.get("askable"))
 
     def send(self, outbound: Outbound) -> SendResult:
         profile = profile_for(make_profile(self._setting("profile", "")), outbound.recipient)

@@ -20,6 +20,8 @@ from providers.base import (
     Outbound,
     Provider,
     ProviderError,
+    Receipt,
+    ReceiptKind,
     SendResult,
 )
 from providers.models import Circuit
@@ -47,6 +49,17 @@ class Scripted(Provider):
         return type(self).script(outbound)
 
 
+class Asked(Scripted):
+    """Takes no idempotency key, but knows what it has."""
+
+    kind = "asked"
+    can_be_asked = True
+    knows: list[str] = []
+
+    def poll(self, outbound: Outbound, reference: str) -> list[Receipt]:
+        return [Receipt(ReceiptKind.ACCEPTED, None, reference="found")] if outbound.echo in self.knows else []
+
+
 class Keyed(Scripted):
     kind = "keyed"
     takes_idempotency_key = True
@@ -56,6 +69,8 @@ class Keyed(Scripted):
 def scripted(monkeypatch: pytest.MonkeyPatch) -> type[Scripted]:
     monkeypatch.setattr(Scripted, "sent", [])
     monkeypatch.setitem(registry.ADAPTERS, "scripted", f"{__name__}.Scripted")
+    monkeypatch.setattr(Asked, "knows", [])
+    monkeypatch.setitem(registry.ADAPTERS, "asked", f"{__name__}.Asked")
     monkeypatch.setitem(registry.ADAPTERS, "keyed", f"{__name__}.Keyed")
     accounts.forget()
     return Scripted
@@ -306,9 +321,10 @@ def test_a_lease_that_ran_out_is_reaped(kind: str, status: str, left: int) -> No
     account = make_account(project, kind=kind)
     message_id = queue_message(project, account)
     [handover] = dispatch.start(account.pk, 8)  # the worker dies here: nothing is handed over, nothing reported
-    assert dispatch.reap() == 0
+    dispatch.reap()
+    assert status_of(message_id) == "processing"
     QueueRow.objects.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
-    assert dispatch.reap() == 1
+    assert dispatch.reap() == []
     assert status_of(message_id) == status
     assert QueueRow.objects.filter(lease_token=None).count() == left
     # what the attempt learned is recorded, however late, and resolves the unknown outcome
@@ -341,3 +357,32 @@ def test_an_expired_lease_fences_the_queue_row_only() -> None:
     dispatch.finish([dispatch.hand_over(late)])
     assert QueueRow.objects.filter(pk=message_id).exists()
     assert status_of(message_id) == "sent"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_provider_that_can_be_asked_is_asked_after_a_crash(known: bool) -> None:
+    project = make_project(retry={"initial_delay": 0})
+    account = make_account(project, kind="asked")
+    message_id = queue_message(project, account)
+    dispatch.start(account.pk, 8)  # the worker dies here
+    QueueRow.objects.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
+    Asked.knows.extend([f"{message_id}.1"] if known else [])
+    dispatcher = Dispatcher()
+    dispatcher.reap()
+    dispatcher.drain(5)
+    message = Message.objects.get(pk=message_id)
+    assert (message.status, message.reference) == (("sent", "found") if known else ("pending", ""))
+    assert QueueRow.objects.exists() is not known
+    assert Scripted.sent == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_provider_that_can_be_asked_is_asked_after_a_lost_answer(
+    monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    monkeypatch.setattr(Scripted, "script", fails(FailureClass.AMBIGUOUS, times=1))
+    project = make_project(retry={"initial_delay": 0})
+    message_id = queue_message(project, make_account(project, kind="asked"))
+    Asked.knows.extend([f"{message_id}.1"] if known else [])
+    run()
+    assert (status_of(message_id), len(Scripted.sent)) == ("sent", 1 if known else 2)

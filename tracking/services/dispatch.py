@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from providers.base import FailureClass, Outbound, Provider, ProviderError, SendResult
+from providers.text import clean
 from tracking import accounts, circuit, ids
 from tracking.models import Content, Project
 from tracking.policy import RetryPolicy
@@ -29,12 +30,12 @@ from tracking.services import suppress
 from tracking.services.envelope import outbound
 from tracking.services.record import DISPATCH, Record
 from tracking.statuses import Decision, Fact, FactKind, Status
-from tracking.text import clean
 
 log = logging.getLogger(__name__)
 
 # An account's own failures are not held against the message, up to this many hand-overs for each allowed one.
 SPARED = 4
+ORPHANED = "the worker died during the hand-over"
 RECHECK_AFTER = timedelta(seconds=30)  # older messages are checked against the suppression list once more
 
 
@@ -169,27 +170,31 @@ def hand_over(handover: Handover) -> Outcome:
     try:
         result = handover.adapter.send(handover.outbound)
     except ProviderError as error:
-        return _asked(handover, error) or Outcome(handover, datetime.now(UTC), error=error)
+        if error.failure is FailureClass.AMBIGUOUS and _must_ask(handover.adapter):
+            return ask(handover, error.text, error.reference)
+        return Outcome(handover, datetime.now(UTC), error=error)
     except Exception as error:  # an adapter's bug: nobody knows whether the request was written
         log.exception("the adapter of %s broke", handover.adapter.account.code)
         return _failed(handover, f"{type(error).__name__}: {error}", FailureClass.AMBIGUOUS)
     return Outcome(handover, datetime.now(UTC), result=result)
 
 
-def _asked(handover: Handover, error: ProviderError) -> Outcome | None:
-    """Where a second send would not be safe but the provider can be asked: what it says of an unknown outcome."""
-    adapter = handover.adapter
-    if error.failure is not FailureClass.AMBIGUOUS or adapter.takes_idempotency_key or not adapter.can_be_asked:
-        return None
+def _must_ask(adapter: Provider) -> bool:
+    """A second send would not be safe, but the provider knows whether it has the first."""
+    return adapter.can_be_asked and not adapter.takes_idempotency_key
+
+
+def ask(handover: Handover, why: str = ORPHANED, reference: str = "") -> Outcome:
+    """What the provider says of a hand-over whose outcome is not known. Never raises."""
     try:
-        receipts = adapter.poll(handover.outbound, error.reference)
+        receipts = handover.adapter.poll(handover.outbound, reference)
     except Exception as failed:
-        log.warning("%s could not be asked: %r", adapter.account.code, failed)
-        return None
+        log.warning("%s could not be asked: %r", handover.adapter.account.code, failed)
+        return _failed(handover, f"{why}; could not be asked: {failed}", FailureClass.AMBIGUOUS)
     if not receipts:
-        return _failed(handover, f"{error.text}; asked: the provider never got it", FailureClass.TIMEOUT)
-    reference = next((receipt.reference for receipt in receipts if receipt.reference), error.reference)
-    return Outcome(handover, datetime.now(UTC), result=SendResult(reference, text=f"{error.text}; asked: it has it"))
+        return _failed(handover, f"{why}; asked: the provider never got it", FailureClass.TIMEOUT)
+    reference = next((receipt.reference for receipt in receipts if receipt.reference), reference)
+    return Outcome(handover, datetime.now(UTC), result=SendResult(reference, text=f"{why}; asked: it has it"))
 
 
 def _failed(handover: Handover, text: str, failure: FailureClass) -> Outcome:
@@ -324,12 +329,27 @@ def expire(limit: int = 500) -> int:
     return len(ended)
 
 
-def reap(limit: int = 500) -> int:
+def reap(limit: int = 500) -> list[Handover]:
     """Leases that ran out: their holder died between putting the attempt on record and recording its outcome.
 
     The provider may or may not have the message. Where it takes an idempotency key the message is due again with the
-    same key; otherwise its outcome is unknown, and an operator decides. How many there were.
+    same key; where it can be asked, what is returned is to be asked (`ask`, in a sender thread); otherwise the outcome
+    is unknown, and an operator decides.
     """
+    orphans = _orphans(limit)
+    if orphans:
+        log.warning("%d hand-overs were orphaned", len(orphans))
+    to_ask = [handover for handover in orphans if _must_ask(handover.adapter)]
+    _extend([handover.message_id for handover in to_ask])
+    lost = [_failed(o, ORPHANED, FailureClass.AMBIGUOUS) for o in orphans if not _must_ask(o.adapter)]
+    for outcome in lost:
+        outcome.orphaned = True
+    if lost:
+        finish(lost)
+    return to_ask
+
+
+def _orphans(limit: int) -> list[Handover]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT message_id, lease_token FROM queue WHERE lease_token IS NOT NULL AND lease_until < now() LIMIT %s",
@@ -337,8 +357,8 @@ def reap(limit: int = 500) -> int:
         )
         expired: dict[UUID, UUID] = dict(cursor.fetchall())
     if not expired:
-        return 0
-    orphans = []
+        return []
+    found = []
     with transaction.atomic():
         work = Record(expired)
         for key, token in expired.items():
@@ -348,13 +368,17 @@ def reap(limit: int = 500) -> int:
             if row is None or attempt is None or bound is None:
                 drop([key], token)
                 continue
-            channel = bound.adapter.account.channel
-            nothing = Outbound("", attempt.idempotency_key, channel, row.recipient)
-            lost = Handover(bound.account.pk, bound.adapter, nothing, key, attempt.number, token, work.now)
-            outcome = _failed(lost, "the worker died during the hand-over", FailureClass.AMBIGUOUS)
-            outcome.orphaned = True
-            orphans.append(outcome)
-    if orphans:
-        log.warning("%d hand-overs were orphaned", len(orphans))
-        finish(orphans)
-    return len(expired)
+            echo, channel = ids.echo(key, attempt.number), bound.adapter.account.channel
+            asked_for = Outbound(echo, attempt.idempotency_key, channel, row.recipient)
+            found.append(Handover(attempt.account_id, bound.adapter, asked_for, key, attempt.number, token, work.now))
+    return found
+
+
+def _extend(message_ids: Sequence[UUID]) -> None:
+    """Their holder is this process now."""
+    if message_ids:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE queue SET lease_until = now() + %s * interval '1 s' WHERE message_id = ANY(%s)",
+                [settings.LEASE_SECONDS, list(message_ids)],
+            )

@@ -19,12 +19,12 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, ProgrammingError, connection, transaction
 
 from providers.base import BounceClass, FailureClass, HookRequest, ParseFailed, Receipt, ReceiptKind
+from providers.text import clean
 from tracking import accounts, ids
 from tracking.models import InboundState, Unmatched
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services.record import Record, Source
 from tracking.statuses import Fact, FactKind
-from tracking.text import clean
 
 log = logging.getLogger(__name__)
 
