@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from providers.models import ProviderAccount
 from tracking.models import Grant, Project
+from tracking.services import keys, submit
+from tracking.services.record import Source
 
 _number = itertools.count(1)
 
@@ -25,3 +29,19 @@ def make_account(
     if project is not None:
         Grant.objects.create(project=project, account=account)
     return account
+
+
+def make_key(project: Project, scopes: Iterable[str] | None = None, name: str = "test") -> str:
+    """An API key as its owner sees it."""
+    return keys.create(project=project, name=name, scopes=scopes)
+
+
+def sender_of(project: Project) -> submit.Sender:
+    return submit.Sender(project.pk, project.default_region, Source("api", detail={"key": "test"}))
+
+
+def make_message(project: Project, **kw: Any) -> UUID:
+    """A message handed in as the API does it; the project needs an account for its channel."""
+    document = {"channel": "email", "recipient": "ada@example.org", "content": {"text": "Hello"}, **kw}
+    key: UUID = submit.submit(sender_of(project), document)["id"]
+    return key

@@ -141,6 +141,8 @@ def _create(table: str, monday: datetime) -> bool:
     """False where another process made it first."""
     name = name_of(table, monday)
     statement = sql.SQL(
+        # one after the other: two that make the same table at once would trip over the catalogue
+        "SELECT pg_advisory_xact_lock(hashtext('postroom partitions'));"
         "CREATE TABLE {name} (LIKE {table} INCLUDING ALL) WITH (fillfactor = {fill});"
         "ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({low}) TO ({high})"
     ).format(

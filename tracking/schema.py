@@ -7,9 +7,9 @@ encoder would refuse. An error never repeats a value, so that stored answers hol
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
@@ -120,6 +120,7 @@ Mailbox = Annotated[str, Field(max_length=640), AfterValidator(_mailbox)]
 Word = Annotated[Line, Field(min_length=1, max_length=100)]
 Recipients = Annotated[list[Annotated[str, Field(max_length=500)]], Field(min_length=1, max_length=MAX_ITEMS)]
 ChannelName = Literal["email", "sms", "push", "chat"]
+CHANNELS = get_args(ChannelName)
 
 
 # --- models
@@ -210,7 +211,7 @@ def parse(document: Any, *, region: str, now: datetime, kept: timedelta, single:
     try:
         request = _NOTIFICATION.validate_python(document)
     except ValidationError as error:
-        raise Invalid(_errors(error)) from None
+        raise Invalid([*_errors(error), *_recipient_errors(document, region)][:MAX_ERRORS]) from None
     errors = [*_cross_errors(request, now, kept, single=single), *_normalise(request, region)]
     if errors:
         raise Invalid(errors[:MAX_ERRORS])
@@ -278,22 +279,43 @@ def _time_errors(request: Notification, now: datetime, kept: timedelta) -> Itera
 
 def _normalise(request: Notification, region: str) -> Iterable[FieldError]:
     """Bring recipients and the sender into the one form that is stored."""
-    one = request.recipients is None
-    found = []
-    for index, value in enumerate(request.addresses if not one or request.recipient is not None else ()):
-        try:
-            found.append(address.normal(request.channel, value, region))
-        except address.Bad as bad:
-            yield FieldError("/recipient" if one else f"/recipients/{index}", str(bad))
-    if one:
-        request.recipient = found[0] if found else request.recipient
-    else:
-        request.recipients = found
+    if request.recipients is not None:
+        request.recipients, errors = _normal(request.channel, request.recipients, region)
+        yield from (FieldError(f"/recipients/{index}", text) for index, text in errors)
+    elif request.recipient is not None:
+        (request.recipient, *_), errors = _normal(request.channel, [request.recipient], region)
+        yield from (FieldError("/recipient", text) for _, text in errors)
     if request.sender and request.channel == "email":
         try:
             request.sender = address.mailbox(request.sender)
         except address.Bad as bad:
             yield FieldError("/sender", str(bad))
+
+
+def _normal(channel: str, values: Sequence[str], region: str) -> tuple[list[str], list[tuple[int, str]]]:
+    """The values, normal where they are right, and (index, what is wrong) of the others."""
+    found, errors = [], []
+    for index, value in enumerate(values):
+        try:
+            found.append(address.normal(channel, value, region))
+        except address.Bad as bad:
+            found.append(value)
+            errors.append((index, str(bad)))
+    return found, errors
+
+
+def _recipient_errors(document: Any, region: str) -> Iterable[FieldError]:
+    """What is wrong with the recipients of a request that has other errors too: all are named at once."""
+    if not isinstance(document, dict) or document.get("channel") not in CHANNELS:
+        return
+    one, several = document.get("recipient"), document.get("recipients")
+    if isinstance(one, str) and len(one) <= 500:
+        yield from (FieldError("/recipient", text) for _, text in _normal(document["channel"], [one], region)[1])
+    elif isinstance(several, list) and len(several) <= MAX_ITEMS:
+        texts = [value if isinstance(value, str) else None for value in several]
+        known = [(index, text) for index, text in enumerate(texts) if text is not None and len(text) <= 500]
+        for place, text in _normal(document["channel"], [text for _, text in known], region)[1]:
+            yield FieldError(f"/recipients/{known[place][0]}", text)
 
 
 # --- pydantic's words into ours

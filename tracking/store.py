@@ -174,7 +174,7 @@ def lock_messages(message_ids: Collection[UUID]) -> dict[UUID, MessageRow]:
 
 
 def _message(values: Sequence[Any]) -> MessageRow:
-    row = MessageRow(**dict(zip(_READ_MESSAGE, values, strict=True)))
+    row = MessageRow(*values)  # the columns stand in the order of its fields
     row.status, row.decision = Status(row.status), Decision(row.decision)
     if isinstance(row.retry, str):
         row.retry = orjson.loads(row.retry)
@@ -186,14 +186,16 @@ def _attempt(values: Sequence[Any]) -> AttemptRow:
     *times, failure, bounce, cause_at, code, text = facts
     return AttemptRow(
         message_id,
-        Attempt(
-            number,
-            *times,
-            FailureClass(failure) if failure else None,
-            BounceClass(bounce) if bounce else None,
-            cause_at,
-            code,
-            text,
+        Attempt._make(
+            (
+                number,
+                *times,
+                FailureClass(failure) if failure else None,
+                BounceClass(bounce) if bounce else None,
+                cause_at,
+                code,
+                text,
+            )
         ),
         account_id,
         leg,

@@ -15,7 +15,7 @@ from uuid import UUID
 from django import forms
 from django.db.models import QuerySet
 from django.http import QueryDict
-from django_filters import (  # type: ignore[import-untyped]
+from django_filters import (
     CharFilter,
     ChoiceFilter,
     Filter,

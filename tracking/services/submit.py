@@ -130,7 +130,7 @@ def _write(
     batched: bool,
 ) -> Answer:
     clock.check()
-    # a single message is one INSERT of everything, which is a transaction by itself: BEGIN and COMMIT cost as much again
+    # a single message is one statement, which is a transaction by itself: BEGIN and COMMIT would cost as much again
     several = batched or key is not None or any(item.request.followed for item in wanted)
 
     def transact() -> Answer:
