@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import EmailPolicy
@@ -38,8 +38,7 @@ class Unsendable(ValueError):
 
 class _Policy(EmailPolicy):
     def header_store_parse(self, name: str, value: Any) -> tuple[str, Any]:
-        if _NAME.fullmatch(name) is None or any(char in str(value) for char in "\r\n\0"):
-            raise Unsendable(f"the header {name[:40]!r} would break the message")
+        _check_header(name, str(value))
         if isinstance(value, str) and value.isascii() and value.isprintable() and len(value) < _LINE_LIMIT:
             return name, value
         return super().header_store_parse(name, value)
@@ -76,6 +75,20 @@ def _ascii_domain(address: str) -> str:
         raise Unsendable(f"not a domain: {domain[:100]!r}") from error
 
 
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The caller's own headers. Raises Unsendable for those that are ours to set, or would break the message."""
+    for name, value in headers.items():
+        if name.lower() in _RESERVED or name.lower().startswith("content-"):
+            raise Unsendable(f"the header {name} cannot be set")
+        _check_header(name, str(value))
+    return {name: str(value) for name, value in headers.items()}
+
+
+def _check_header(name: str, value: str) -> None:
+    if _NAME.fullmatch(name) is None or any(char in value for char in "\r\n\0"):
+        raise Unsendable(f"the header {name[:40]!r} would break the message")
+
+
 def build(outbound: Outbound, *, sender: str, message_id: str, utf8: bool = False) -> EmailMessage:
     """`message_id` with its angle brackets; `utf8` for SMTPUTF8. No Bcc header is written. Raises Unsendable."""
     message = EmailMessage(_POLICY_UTF8 if utf8 else _POLICY)
@@ -98,10 +111,8 @@ def _set_headers(message: EmailMessage, outbound: Outbound, *, sender: str, mess
         message["Reply-To"] = _header([outbound.reply_to])
     message["Subject"] = outbound.subject
     message["Message-ID"] = message_id
-    for name, value in outbound.headers.items():
-        if name.lower() in _RESERVED or name.lower().startswith("content-"):
-            raise Unsendable(f"the header {name} cannot be set")
-        message[name] = str(value)
+    for name, value in check_headers(outbound.headers).items():
+        message[name] = value
     if "Date" not in message:
         message["Date"] = formatdate(usegmt=True)
     message[ECHO_HEADER] = outbound.echo
@@ -143,32 +154,32 @@ def _set_html(message: EmailMessage, outbound: Outbound, inline: list[Attachment
     else:
         message.set_content(outbound.html, subtype="html")
     for image in inline:
-        maintype, subtype = _type_of(image)
+        maintype, subtype = type_of(image)
         html.add_related(
             image.content,
             maintype,
             subtype,
-            cid=f"<{_token(image.inline_id)}>",
+            cid=f"<{token(image.inline_id)}>",
             disposition="inline",
-            filename=_token(image.filename) or None,
+            filename=token(image.filename) or None,
         )
 
 
 def _attach(message: EmailMessage, attachment: Attachment) -> None:
-    maintype, subtype = _type_of(attachment)
+    maintype, subtype = type_of(attachment)
     message.add_attachment(
-        attachment.content, maintype=maintype, subtype=subtype, filename=_token(attachment.filename) or "attachment"
+        attachment.content, maintype=maintype, subtype=subtype, filename=token(attachment.filename) or "attachment"
     )
 
 
-def _type_of(attachment: Attachment) -> tuple[str, str]:
+def type_of(attachment: Attachment) -> tuple[str, str]:
     """Types that would make a part a container (multipart, message) are sent as bytes."""
     found = _CONTENT_TYPE.match(attachment.content_type)
     maintype, _, subtype = (found.group() if found else "application/octet-stream").partition("/")
     return maintype, subtype
 
 
-def _token(value: str) -> str:
+def token(value: str) -> str:
     if any(char in value for char in "\r\n\0<>"):
         raise Unsendable("a file name with a line break")
     return value
