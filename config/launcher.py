@@ -30,7 +30,7 @@ SERVERS = 2  # of the programs, how many there must be before the traffic starts
 WEB_WORKERS, WEB_THREADS = "2", "8"  # for two cores; each thread may hold a database connection
 READY_SECONDS = 120.0
 HOPELESS_DEATHS = 3  # of one program during the start
-STALE_SECONDS = 90.0  # how long the workers' heartbeat may be stale before the cluster is restarted
+STALE_SECONDS = 30.0  # how long the workers' heartbeat may be stale before the cluster is restarted
 LOOK_SECONDS = 5.0  # between two looks at /readyz and at the database
 CLUSTER_GRACE = 50.0  # a worker ends its loop (25 s) and waits for hand-overs under way (20 s)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 import environ
@@ -21,14 +23,15 @@ def _kept_secret(name: str) -> str:
     if value:
         return value
     path = STATE_DIR / name.lower()
-    STATE_DIR.mkdir(mode=0o700, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(value := secrets.token_urlsafe(48))
-    return value
+    if not path.exists():
+        STATE_DIR.mkdir(mode=0o700, exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(dir=STATE_DIR)  # mode 0600
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        with contextlib.suppress(FileExistsError):  # another first start was quicker: its secret counts
+            os.link(draft, path)
+        os.unlink(draft)
+    return path.read_text()
 
 
 ROLE = env.str("POSTROOM_ROLE", default="other")  # web, cluster or other: says who may pool connections

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from tracking import loops, partitions
 from tracking.models import Heartbeat
 
-STALE = timedelta(seconds=150)  # of the tick, which beats every minute
+STALE = timedelta(seconds=120)  # of the tick, which beats every minute
 LOOP_STALE = timedelta(seconds=60)
 
 
@@ -34,7 +34,8 @@ def ready(request: HttpRequest) -> HttpResponse:
         if name == "database" and problems[name]:
             break
     bad = any(problems.values())
-    body = {"status": "not ready" if bad else "ready", **{name: found or "ok" for name, found in problems.items()}}
+    checked = {name: found or "ok" for name, found in problems.items()}
+    body = {"status": "not ready" if bad else "ready", "checks": checked}
     answer = JsonResponse(body, status=503 if bad else 200)
     answer._has_been_logged = True  # type: ignore[attr-defined]  # "not ready" is an answer, not an error of ours
     return answer

@@ -73,6 +73,7 @@ def run_cluster() -> None:
     clear_queue()
     declare()
     start_missing()
+    async_task("tracking.tasks.tick")  # the scheduler first looks after half a minute
     connection.close()  # not to be shared with the processes that are forked now
     cluster = _Cluster()
     cluster.start()
