@@ -77,11 +77,12 @@ def timeline(project_id: int, message_id: UUID, *, raw: bool = False) -> list[Sh
     return sorted(entries, key=_place)
 
 
-_FIRST = {"decision": 0, "attempt": 1, "event": 2}  # of what happened at the same moment
+# Of what happened at the same moment: a decision follows what it was made on, and stands under that attempt's number.
+_FIRST = {"attempt": 0, "event": 1, "decision": 2}
 
 
 def _place(entry: Shape) -> tuple[datetime, datetime, int, int]:
-    return (entry["at"], entry["recorded_at"], _FIRST[entry["type"]], entry["attempt"] or 0)
+    return (entry["at"], entry["recorded_at"], entry["attempt"] or 0, _FIRST[entry["type"]])
 
 
 def _attempt(attempt: Attempt, codes: dict[int, str]) -> Shape:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from tracking.models import Project
 from tracking.models.project import all_scopes
@@ -31,7 +32,8 @@ class Command(BaseCommand):
         given = [scopes] if isinstance(scopes, str) else scopes
         wanted = [scope for text in given for scope in text.replace(",", " ").split()]
         try:
-            key = keys.create(project=_project(project), name=name, scopes=wanted)
+            with transaction.atomic():
+                key = keys.create(project=_project(project), name=name, scopes=wanted)
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from None
         self.stdout.write(key)
