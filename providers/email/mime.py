@@ -23,6 +23,8 @@ ECHO_HEADER = "X-Postroom-Echo"
 
 _NAME = re.compile(r"[!-9;-~]+")
 _ADDRESS = re.compile(r"[^\s@<>(),:;\"\\\[\]\x00-\x1f]+@[^\s@<>(),:;\"\\\x00-\x1f]+")
+_NAMED = re.compile(rf"([\w .-]*?) *<({_ADDRESS.pattern})>", re.ASCII)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9 -]+")
 _CONTENT_TYPE = re.compile(r"(application|audio|font|image|model|text|video)/[\w.+-]+", re.ASCII)
 _LINE_LIMIT = 900  # RFC 5322 allows 998 octets; shorter lines are left as they are, so that no address is broken
 # Set here, or harmful: the rest of what callers name passes through (List-Unsubscribe, Precedence, …).
@@ -30,6 +32,7 @@ _RESERVED = frozenset(
     {"bcc", "cc", "from", "message-id", "mime-version", "reply-to", "resent-bcc", "return-path", "subject", "to"}
     | {ECHO_HEADER.lower()}
 )
+_ONCE = _RESERVED | {"content-type", "date", "sender"}
 
 
 class Unsendable(ValueError):
@@ -42,6 +45,9 @@ class _Policy(EmailPolicy):
         if isinstance(value, str) and value.isascii() and value.isprintable() and len(value) < _LINE_LIMIT:
             return name, value
         return super().header_store_parse(name, value)
+
+    def header_max_count(self, name: str) -> int | None:
+        return 1 if name.lower() in _ONCE else None
 
     def header_fetch_parse(self, name: str, value: Any) -> Any:
         return value
@@ -59,6 +65,8 @@ def addresses(values: Iterable[str]) -> list[tuple[str, str]]:
 def _address(value: str) -> tuple[str, str]:
     if _ADDRESS.fullmatch(value):
         return "", _ascii_domain(value)
+    if named := _NAMED.fullmatch(value):
+        return named.group(1).strip(), _ascii_domain(named.group(2))
     found = getaddresses([value])
     if len(found) != 1 or not _ADDRESS.fullmatch(found[0][1]):
         raise Unsendable(f"not an e-mail address: {value[:100]!r}")
@@ -126,8 +134,12 @@ def _header(values: Iterable[str]) -> str:
 
 
 def _formatted(name: str, address: str) -> str:
+    if not name:
+        return address
+    if _PLAIN_NAME.fullmatch(name):
+        return f"{name} <{address}>"
     local, _, domain = address.rpartition("@")
-    return str(Address(name, local, domain)) if name else address
+    return str(Address(name, local, domain))
 
 
 def _set_body(message: EmailMessage, outbound: Outbound) -> None:
@@ -135,7 +147,7 @@ def _set_body(message: EmailMessage, outbound: Outbound) -> None:
         raise Unsendable("a vendor's template cannot be sent here")
     inline = [one for one in outbound.attachments if one.inline_id and outbound.html]
     if outbound.text or not outbound.html:
-        message.set_content(outbound.text)
+        _set_text(message, outbound.text)
     if outbound.html:
         _set_html(message, outbound, inline)
     for attachment in outbound.attachments:
@@ -144,6 +156,18 @@ def _set_body(message: EmailMessage, outbound: Outbound) -> None:
     for part in message.walk():
         if part.is_multipart():
             part.set_boundary(f"={secrets.token_hex(16)}=")  # else the generator searches the bodies for a free one
+
+
+def _set_text(message: EmailMessage, text: str) -> None:
+    """As set_content does it, without its search for an encoding where plain ASCII needs none."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if text.isascii() and "\0" not in text and all(len(line) < _LINE_LIMIT for line in text.split("\n")):
+        message["Content-Type"] = 'text/plain; charset="utf-8"'
+        message["Content-Transfer-Encoding"] = "7bit"
+        message["MIME-Version"] = "1.0"
+        message.set_payload(text if text.endswith("\n") else f"{text}\n")
+    else:
+        message.set_content(text)
 
 
 def _set_html(message: EmailMessage, outbound: Outbound, inline: list[Attachment]) -> None:

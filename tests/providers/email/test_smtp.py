@@ -137,6 +137,25 @@ class TestMessage:
         pdf = next(message.iter_attachments())
         assert (pdf.get_filename(), pdf.get_content()) == ("räport.pdf", b"%PDF-1.7")
 
+    @pytest.mark.parametrize(
+        "text", ["", "a\x0cb\x1cc", "x" * 5000, "a\r\nb\rc\n\n", "\n", "Zoë\n" * 300, "=20", "a\tb  ", "From me\n"]
+    )
+    def test_whatever_the_text_it_arrives_as_it_was(self, port, sink, text):
+        smtp(port).send(outbound(text=text))
+        wanted = text.replace("\r\n", "\n").replace("\r", "\n")
+        wanted += "" if wanted.endswith("\n") else "\n"
+        assert parsed(sink).get_content().replace("\r\n", "\n") == wanted
+        assert max(map(len, sink.envelopes[0].content.split(b"\r\n"))) <= 998
+
+    @pytest.mark.parametrize(
+        "name", ["Plain Name", "Doe, Jane", 'The "Best"', "J. Doe", "Zoë", "a@b", "", "O'Neil", "x" * 200, "(comment)"]
+    )
+    def test_whatever_the_name_it_arrives_as_it_was(self, port, sink, name):
+        quoted = name.replace('"', '\\"')
+        smtp(port).send(outbound(recipient=f'"{quoted}" <to@example.org>'))
+        (address,) = parsed(sink)["To"].addresses
+        assert (address.display_name, address.addr_spec) == (name, "to@example.org")
+
     def test_lines_that_begin_with_a_dot(self, port, sink):
         smtp(port).send(outbound(text=".\r\n..two\n.three\nend."))
         assert parsed(sink).get_content().replace("\r", "") == ".\n..two\n.three\nend.\n"
