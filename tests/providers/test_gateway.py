@@ -3,9 +3,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import http.server
 import json
+import re
+import threading
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -340,3 +344,33 @@ class TestCheck:
     )
     def test_bad(self, change, field):
         assert list(HttpGateway.check(self.GOOD | change)) == [field]
+
+
+def test_the_example_in_the_documentation(httpserver, monkeypatch):
+    """Run as it stands: it takes a key once, refuses a forgery, and reports what we accept."""
+    text = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.setenv("GATEWAY_SECRET", SECRET)
+    monkeypatch.setenv("HOOK_URL", httpserver.url_for("/hook"))
+    httpserver.expect_oneshot_request("/hook").respond_with_data("")
+    example: dict = {}
+    exec(compile(source, "providers.md", "exec"), example)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), example["Gateway"])
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/"
+        with httpserver.wait(timeout=10):
+            first, second = gateway(url).send(outbound()), gateway(url).send(outbound())
+        assert first.reference == second.reference
+        assert failure_of(gateway(url, secret=OTHER), outbound()).classification.account_fault
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+    (request, _) = httpserver.log[0]
+    received = hook(request.get_data(), {k.lower(): v for k, v in request.headers}, received_at=datetime.now(UTC))
+    gateway().verify(received)
+    (receipt,) = gateway().parse(received)
+    assert (receipt.kind, receipt.echo) == (ReceiptKind.DELIVERED, ECHO)
+    assert len(httpserver.log) == 1
