@@ -22,8 +22,9 @@ def make_project(**kw: Any) -> Project:
 def make_account(
     project: Project | None = None, *, credentials: dict[str, Any] | None = None, **kw: Any
 ) -> ProviderAccount:
-    """A sandbox account, granted to the project where one is given."""
-    account = ProviderAccount(**{"code": f"account-{next(_number)}", "kind": "sandbox", "channel": "email", **kw})
+    """A sandbox account that takes everything and reports nothing, granted to the project where one is given."""
+    defaults = {"code": f"account-{next(_number)}", "kind": "sandbox", "channel": "email"}
+    account = ProviderAccount(**{**defaults, "settings": {"profile": "instant"}, **kw})
     account.credentials = credentials if credentials is not None else {"hook_secret": "test-hook-secret"}
     account.save()
     if project is not None:

@@ -26,7 +26,12 @@ def new() -> UUID:
 
 def time_of(key: UUID) -> datetime:
     """The moment in the key, to the millisecond."""
-    return datetime.fromtimestamp((key.int >> 80) / 1000, UTC)
+    return datetime.fromtimestamp(milliseconds(key) / 1000, UTC)
+
+
+def milliseconds(key: UUID) -> int:
+    """The moment in the key, since 1970."""
+    return key.int >> 80
 
 
 def floor(moment: datetime) -> UUID:

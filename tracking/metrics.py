@@ -5,16 +5,18 @@ the rows as they stand. Both use the functions here, so they can only differ whe
 
 Counters of the message cohort (bucket: the minute of creation), exclusive but for `created` and `read`:
   created, sent (handed to a provider at least once), delivered (read ones too), read, failed, bounced, unknown,
-  in_flight, and, for messages never handed over: pending, cancelled, suppressed, expired, rejected;
+  in_flight, and, for messages never handed over: pending, cancelled, suppressed, expired, rejected (cancelled after an
+  attempt: that one failed, so the message counts as failed);
   delivery_ms and timed: sum of delivered_at − sent_at in milliseconds, and how many messages are in it.
 Counters of the attempt cohort (bucket: the minute of its start): started, accepted, delivered, bounced, failed, unknown.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -34,7 +36,11 @@ class Bucket(NamedTuple):
     bounce: str = ""
 
 
-Deltas = Counter[tuple[Bucket, str]]
+Deltas = defaultdict[Bucket, Counter[str]]  # bucket → counter → change
+
+
+def none() -> Deltas:
+    return defaultdict(Counter)
 
 
 class MessageFacts(Protocol):
@@ -57,6 +63,7 @@ _HANDED_OVER = {
     Status.FAILED: ("failed",),
     Status.BOUNCED: ("bounced",),
     Status.UNKNOWN: ("unknown",),
+    Status.CANCELLED: ("failed",),
 }
 _NEVER_HANDED_OVER = {Status.PENDING: "pending", Status.CANCELLED: "cancelled"}
 _BEFORE_ANY_ATTEMPT = {Reason.SUPPRESSED: "suppressed", Reason.EXPIRED: "expired"}
@@ -67,19 +74,20 @@ def count_message(message: MessageFacts, sign: int, into: Deltas) -> None:
     failed, bounced = message.status is Status.FAILED, message.status is Status.BOUNCED
     bucket = Bucket(
         "message",
-        minute(ids.time_of(message.id)),
+        _minute(ids.milliseconds(message.id) // 60_000),
         message.project_id,
         message.channel,
         message.account_id,
         message.reason if failed else "",
         message.reason if bounced else "",
     )
-    into[bucket, "created"] += sign
+    counts = into[bucket]
+    counts["created"] += sign
     for counter in _counters(message):
-        into[bucket, counter] += sign
+        counts[counter] += sign
     if message.delivered_at and message.sent_at:
-        into[bucket, "delivery_ms"] += sign * int((message.delivered_at - message.sent_at).total_seconds() * 1000)
-        into[bucket, "timed"] += sign
+        counts["delivery_ms"] += sign * int((message.delivered_at - message.sent_at).total_seconds() * 1000)
+        counts["timed"] += sign
 
 
 def _counters(message: MessageFacts) -> tuple[str, ...]:
@@ -106,34 +114,32 @@ def count_attempt(
     status = attempt_status(attempt)
     bucket = Bucket(
         "attempt",
-        minute(started_at),
+        _minute(int(started_at.timestamp()) // 60),
         project_id,
         channel,
         account_id,
         (attempt.failure or "") if status is Status.FAILED else "",
         (attempt.bounce or "") if status is Status.BOUNCED else "",
     )
-    into[bucket, "started"] += sign
+    counts = into[bucket]
+    counts["started"] += sign
     for counter in _ATTEMPT.get(status, ()):
-        into[bucket, counter] += sign
+        counts[counter] += sign
 
 
-def minute(moment: datetime) -> datetime:
-    return moment.replace(second=0, microsecond=0)
+@lru_cache(maxsize=4096)
+def _minute(number: int) -> datetime:
+    """The start of a minute; the same object each time, so that its hash is there already."""
+    return datetime.fromtimestamp(number * 60, UTC)
 
 
 def by_bucket(deltas: Deltas) -> dict[Bucket, dict[str, int]]:
-    """Only what really changed, ready to be stored."""
-    found: dict[Bucket, dict[str, int]] = {}
-    for (bucket, counter), change in deltas.items():
-        if change:
-            found.setdefault(bucket, {})[counter] = change
-    return found
+    """Only what really changed, ready to be stored or compared."""
+    found = {bucket: {name: n for name, n in counts.items() if n} for bucket, counts in deltas.items()}
+    return {bucket: counts for bucket, counts in found.items() if counts}
 
 
-def total(rows: Iterable[tuple[Bucket, dict[str, int]]]) -> Deltas:
-    added: Deltas = Counter()
+def add(rows: Iterable[tuple[Bucket, dict[str, int]]], into: Deltas) -> None:
+    """Add up what is stored."""
     for bucket, counts in rows:
-        for counter, change in counts.items():
-            added[bucket, counter] += change
-    return Counter({key: value for key, value in added.items() if value})
+        into[bucket].update(counts)

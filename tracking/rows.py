@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -71,9 +72,17 @@ class MessageRow:
         return self.tries[number - 1] if 0 < number <= len(self.tries) else None
 
     def snapshot(self) -> MessageRow:
-        return replace(self, tries=[replace(attempt) for attempt in self.tries])
+        """As it stands now, to be compared with later."""
+        copy = MessageRow(*_MESSAGE_VALUES(self))
+        copy.tries = [AttemptRow(*_ATTEMPT_VALUES(attempt)) for attempt in self.tries]
+        return copy
 
     def take(self, folded: Folded) -> None:
         self.status, self.reason = folded.status, folded.reason
         self.sent_at, self.delivered_at = folded.sent_at, folded.delivered_at
         self.read_at, self.failed_at = folded.read_at, folded.failed_at
+
+
+# dataclasses.replace takes three times as long, for each message of each batch
+_MESSAGE_VALUES = attrgetter(*(each.name for each in fields(MessageRow)))
+_ATTEMPT_VALUES = attrgetter(*(each.name for each in fields(AttemptRow)))

@@ -1,4 +1,4 @@
-"""From recorded facts to a status: pure functions, no ORM, no clock. `record` is the only caller that writes the result.
+"""From recorded facts to a status: pure functions, no ORM, no clock. Only `record` writes the result.
 
 Two steps, both independent of the order in which facts arrive:
 
@@ -10,11 +10,11 @@ Two steps, both independent of the order in which facts arrive:
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, NamedTuple
 
-from providers.base import RETRYABLE, BounceClass, FailureClass, ReceiptKind
+from providers.base import BounceClass, FailureClass, ReceiptKind
 
 
 class Status(enum.StrEnum):
@@ -46,7 +46,7 @@ class Decision(enum.StrEnum):
     """What was decided about a message. Decisions are made one at a time under the message's lock and numbered."""
 
     QUEUE = "queued"
-    FOLLOW = "followed"  # sent elsewhere: only its receipts are followed
+    FOLLOW = "followed"  # nothing is sent (any more): it was sent elsewhere, or a late receipt made the retry needless
     RETRY = "retry_scheduled"
     NEXT_LEG = "next_leg"
     OPERATOR_RETRY = "operator_retry"
@@ -101,8 +101,9 @@ class FactKind(enum.StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
+    """One thing learned about an attempt. These and the next are tuples: thousands are made and compared a second."""
+
     kind: FactKind
     at: datetime  # clamped to [attempt start, received + 5 min]
     failure: FailureClass | None = None
@@ -112,8 +113,7 @@ class Fact:
     machine: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What is known of one hand-over. Times are the earliest of their kind."""
 
     number: int
@@ -136,8 +136,7 @@ class Attempt:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(NamedTuple):
     """The public face of a message."""
 
     status: Status
@@ -165,23 +164,22 @@ _MOVES: dict[FactKind, tuple[str, ...]] = {
     FactKind.OTHER: (),
     FactKind.OUTCOME_UNKNOWN: ("unknown_at",),
 }
-_MACHINE = ("accepted_at", "machine_opened_at")
+# A prefetcher, privacy proxy or scanner opened it: that proves that the provider took the message, and nothing more.
+_MACHINE_MOVES = dict.fromkeys((FactKind.OPENED, FactKind.CLICKED, FactKind.READ), ("accepted_at", "machine_opened_at"))
 
 
 def learn(attempt: Attempt, fact: Fact) -> Attempt:
     """Join one fact into an attempt: commutative, associative, idempotent."""
-    changes: dict[str, object] = {}
-    for name in _MACHINE if fact.machine else _MOVES[fact.kind]:
-        known = getattr(attempt, name)
-        if known is None or fact.at < known:
-            changes[name] = fact.at
-    if fact.kind is FactKind.BOUNCED or fact.kind is FactKind.FAILED:
+    kind, at = fact.kind, fact.at
+    moves = _MACHINE_MOVES.get(kind, _MOVES[kind]) if fact.machine else _MOVES[kind]
+    changes: dict[str, Any] = {name: at for name in moves if (known := getattr(attempt, name)) is None or at < known}
+    if kind is FactKind.BOUNCED or kind is FactKind.FAILED:
         changes |= _cause(attempt, fact)
-    return replace(attempt, **changes) if changes else attempt  # type: ignore[arg-type]
+    return attempt._replace(**changes) if changes else attempt
 
 
-def _cause(attempt: Attempt, fact: Fact) -> dict[str, object]:
-    changes: dict[str, object] = {}
+def _cause(attempt: Attempt, fact: Fact) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
     bounce = (fact.bounce or BounceClass.UNDETERMINED) if fact.kind is FactKind.BOUNCED else None
     if bounce is BounceClass.HARD and (attempt.hard_bounced_at is None or fact.at < attempt.hard_bounced_at):
         changes["hard_bounced_at"] = fact.at
@@ -189,7 +187,13 @@ def _cause(attempt: Attempt, fact: Fact) -> dict[str, object]:
     if attempt.cause_at is None or new < _gravity(
         attempt.bounce, attempt.failure, attempt.cause_at, attempt.code, attempt.text
     ):
-        changes |= {"failure": fact.failure, "bounce": bounce, "cause_at": fact.at, "code": fact.code, "text": fact.text}
+        changes |= {
+            "failure": fact.failure,
+            "bounce": bounce,
+            "cause_at": fact.at,
+            "code": fact.code,
+            "text": fact.text,
+        }
     return changes
 
 
@@ -231,17 +235,16 @@ def fold(attempts: Sequence[Attempt], decision: Decision, decided_after: int) ->
     """
     statuses = [attempt_status(attempt) for attempt in attempts]
     status = _status(statuses, decision, decided_after)
-    delivered = [a for a, s in zip(attempts, statuses, strict=True) if s in (Status.DELIVERED, Status.READ)]
     last = attempts[-1] if attempts else None
+    ended = last if status in (Status.FAILED, Status.BOUNCED) else None
+    arrived = [a.delivered_at for a, s in zip(attempts, statuses, strict=True) if s in (Status.DELIVERED, Status.READ)]
     return Folded(
-        status=status,
-        reason=_reason(status, last, statuses, decision),
-        sent_at=_earliest(a.accepted_at for a in attempts),
-        delivered_at=_earliest(a.delivered_at for a in delivered),
-        read_at=_earliest(a.read_at for a in attempts),
-        failed_at=_earliest((last.bounced_at, last.failed_at))
-        if last and status in (Status.FAILED, Status.BOUNCED)
-        else None,
+        status,
+        _reason(status, last, decision),
+        sent_at=_earliest([attempt.accepted_at for attempt in attempts]),
+        delivered_at=_earliest(arrived),
+        read_at=_earliest([attempt.read_at for attempt in attempts]),
+        failed_at=_earliest([ended.bounced_at, ended.failed_at]) if ended else None,
     )
 
 
@@ -261,7 +264,7 @@ def _status(statuses: Sequence[Status], decision: Decision, decided_after: int) 
     return Status.BOUNCED if statuses and statuses[-1] is Status.BOUNCED else Status.FAILED
 
 
-def _reason(status: Status, last: Attempt | None, statuses: Sequence[Status], decision: Decision) -> str:
+def _reason(status: Status, last: Attempt | None, decision: Decision) -> str:
     if status is Status.BOUNCED and last:
         return last.bounce or BounceClass.UNDETERMINED
     if status is not Status.FAILED:
@@ -270,10 +273,8 @@ def _reason(status: Status, last: Attempt | None, statuses: Sequence[Status], de
         return DECISION_REASON[decision]
     if last is None:
         return Reason.REJECTED
-    if last.failure is None or last.failure in RETRYABLE:
-        return Reason.EXHAUSTED
-    return last.failure
+    return last.failure or FailureClass.PERMANENT
 
 
-def _earliest(times: Iterable[datetime | None]) -> datetime | None:
-    return min((time for time in times if time), default=None)
+def _earliest(times: Sequence[datetime | None]) -> datetime | None:
+    return min([time for time in times if time], default=None)

@@ -211,6 +211,22 @@ def test_a_bad_address_and_a_complaint_suppress_the_recipient(account: ProviderA
     assert status_of(complained) == "processing"  # a complaint never lowers a status
 
 
+def test_a_receipt_about_a_copy_is_not_one_about_the_message(account: ProviderAccount) -> None:
+    body = {"text": "Hi", "cc": ["Carl <Carl@example.com>"]}
+    message_id = sent_message(account.projects.get(), account, recipient="ada@example.com", body=body)
+    echo = f"{message_id}.1"
+    post(account, say("bounced", echo, code="5.1.1", recipient="carl@Example.com"))
+    receive.drain()
+    assert status_of(message_id) == "processing"
+    assert Suppression.objects.get().address == "carl@Example.com"
+    post(account, say("delivered", echo, recipient="ADA@example.com"))
+    receive.drain()
+    assert status_of(message_id) == "delivered"
+    post(account, say("bounced", echo, code="5.1.1", recipient="forwarded@elsewhere.example"))
+    receive.drain()
+    assert status_of(message_id) == "bounced"
+
+
 def test_times_are_clamped_and_the_raw_one_kept(account: ProviderAccount, message_id: UUID) -> None:
     past, future = datetime(2001, 1, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(days=400)
     post(account, say("accepted", f"{message_id}.1", at=past), say("opened", f"{message_id}.1", at=future))

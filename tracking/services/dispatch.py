@@ -239,7 +239,7 @@ def _learn(work: Record, row: MessageRow, attempt: AttemptRow, outcome: Outcome)
     told = "orphaned" if outcome.orphaned else "result"
     work.add_fact(row, attempt, _fact(outcome), key=f"{told}:{attempt.number}", source=DISPATCH)
     if outcome.error and outcome.error.classification.suppress:
-        work.suppress(row, "hard_bounce")
+        work.suppress(row, "hard_bounce", row.recipient)
 
 
 def _fact(outcome: Outcome) -> Fact:

@@ -7,9 +7,10 @@ until the bad request stands alone and is marked too. A receipt without an attem
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import getaddresses
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -18,10 +19,10 @@ import orjson
 from django.conf import settings
 from django.db import DataError, IntegrityError, ProgrammingError, connection, transaction
 
-from providers.base import BounceClass, FailureClass, HookRequest, ParseFailed, Receipt, ReceiptKind
+from providers.base import BounceClass, Channel, FailureClass, HookRequest, ParseFailed, Receipt, ReceiptKind
 from providers.text import clean
 from tracking import accounts, ids
-from tracking.models import InboundState, Unmatched
+from tracking.models import Content, InboundState, Unmatched
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services.record import Record, Source
 from tracking.statuses import Fact, FactKind
@@ -169,17 +170,16 @@ def apply(items: Sequence[Item]) -> None:
     """Record the receipts whose attempt is known; the others get their `why`. Inside the caller's transaction."""
     _match(items)
     work = Record({item.attempt[0] for item in items if item.attempt})
-    stops: list[tuple[MessageRow, str, str]] = []
-    for item in items:
-        found = _attempt_of(work, item)
-        if found is None:
-            continue
-        row, attempt = found
+    found = [(item, *at) for item in items if (at := _attempt_of(work, item))]
+    copies = _copies(found)
+    stops: list[tuple[MessageRow, str, str, str]] = []
+    for item, row, attempt in found:
         key = dedupe_key(item, attempt.number)
+        copy = (row.id, item.receipt.recipient.casefold()) in copies
         work.add_fact(
             row,
             attempt,
-            _fact(item),
+            _fact(item, FactKind.OTHER if copy else FactKind(item.receipt.kind.value)),
             key=key,
             source=_source(item),
             said_at=item.receipt.occurred_at,
@@ -188,12 +188,32 @@ def apply(items: Sequence[Item]) -> None:
         if item.receipt.reference and not attempt.reference:  # it came before the send's answer
             attempt.reference = row.reference = clean(item.receipt.reference, 300)
         if reason := _SUPPRESS.get(item.receipt.kind) or ("hard_bounce" if item.receipt.suppress else ""):
-            stops.append((row, key, reason))
+            stops.append((row, key, reason, item.receipt.recipient if copy else row.recipient))
     fresh = work.learn()
-    for row, key, reason in stops:
+    for row, key, reason, address in stops:
         if (row.id, key) in fresh:
-            work.suppress(row, reason)
+            work.suppress(row, reason, address)
     work.save()
+
+
+def _copies(found: Sequence[tuple[Item, MessageRow, AttemptRow]]) -> set[tuple[UUID, str]]:
+    """Which (message, address) pairs are copies (cc, bcc): providers report on them under the same id, but the status
+    is that of the message's own recipient. An address that is neither is a forward of it, and counts."""
+    others = {
+        (row.id, item.receipt.recipient.casefold())
+        for item, row, _ in found
+        if row.channel == Channel.EMAIL and item.receipt.recipient.casefold() not in ("", row.recipient.casefold())
+    }
+    if not others:
+        return set()
+    bodies = Content.objects.filter(pk__in={key for key, _ in others}).values_list("pk", "body")
+    named = {(key, address) for key, body in bodies for address in _addresses(body)}
+    return others & named
+
+
+def _addresses(body: dict[str, Any]) -> Iterator[str]:
+    for _, address in getaddresses([*body.get("cc", ()), *body.get("bcc", ())]):
+        yield address.casefold()
 
 
 def _match(items: Sequence[Item]) -> None:
@@ -244,10 +264,10 @@ def dedupe_key(item: Item, number: int) -> str:
     return sha256(f"{item.account_id}|{number}|{receipt.kind}|{text}".encode()).hexdigest()[:40]
 
 
-def _fact(item: Item) -> Fact:
+def _fact(item: Item, kind: FactKind) -> Fact:
     receipt = item.receipt
     return Fact(
-        FactKind(receipt.kind.value),
+        kind,
         receipt.occurred_at or item.received_at,
         receipt.failure,
         receipt.bounce,

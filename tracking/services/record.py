@@ -14,9 +14,8 @@ deltas, suppressions, and the end of a waiting retry that a late delivery made p
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -40,6 +39,8 @@ class Source:
 
 
 DISPATCH = Source("dispatch")
+_RECEIPT = Source("provider")
+_ON_ITS_WAY = (Status.SENT, Status.DELIVERED, Status.READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Record:
         received_at = received_at or self.now
         latest = received_at + FUTURE_TOLERANCE
         if not attempt.started_at <= fact.at <= latest:
-            fact = replace(fact, at=max(attempt.started_at, min(fact.at, latest)))
+            fact = fact._replace(at=max(attempt.started_at, min(fact.at, latest)))
         self._facts.append((row, attempt, fact, key))
         self._events.append(
             {
@@ -121,9 +122,9 @@ class Record:
             }
         )
 
-    def suppress(self, row: MessageRow, reason: str) -> None:
+    def suppress(self, row: MessageRow, reason: str, address: str) -> None:
         """The address is bad, or its owner wants no more: nothing more is sent to it by this project."""
-        self._suppress.append(suppress.Entry(row.project_id, row.channel, row.recipient, reason, row.id))
+        self._suppress.append(suppress.Entry(row.project_id, row.channel, address, reason, row.id))
 
     def learn(self) -> set[tuple[UUID, str]]:
         """Store the facts given so far, learn those that are new, fold. The (message, key) pairs that were new."""
@@ -182,6 +183,7 @@ class Record:
             self.learn()
         for attempt in self._new_attempts:
             self.fold(self.messages[attempt.message_id])
+        needless = self._take_back_retries()
         created = [row for key, row in self.messages.items() if key not in self._before]
         changed = [row for key, row in self.messages.items() if key in self._before and row != self._before[key]]
         deltas = store.deltas(self._deltas(created, changed))
@@ -191,9 +193,16 @@ class Record:
         store.update_attempts(self._changed_attempts(changed))
         store.update_messages(changed)
         suppress.add(self._suppress)
-        # a receipt, however late, that shows the message on its way ends a retry that is still waiting
-        store.end_waiting([row.id for row in changed if row.send_wanted and row.status is not Status.PENDING])
+        store.end_waiting(needless)
         return [self._change(row) for row in (*created, *changed)]
+
+    def _take_back_retries(self) -> list[UUID]:
+        """A receipt, however late, that shows the message on its way ends a retry that is still waiting. That is on
+        record as a decision: were the message to bounce afterwards, it would seem to wait for ever."""
+        needless = [row for row in self.messages.values() if row.send_wanted and row.status in _ON_ITS_WAY]
+        for row in needless:
+            self.decide(row, Decision.FOLLOW, source=_RECEIPT, text="a receipt made the waiting retry needless")
+        return [row.id for row in needless]
 
     def _changed_attempts(self, changed: Iterable[MessageRow]) -> list[AttemptRow]:
         new = {id(attempt) for attempt in self._new_attempts}
@@ -205,12 +214,12 @@ class Record:
         return found
 
     def _deltas(self, created: Iterable[MessageRow], changed: Iterable[MessageRow]) -> metrics.Deltas:
-        deltas: metrics.Deltas = Counter()
+        deltas = metrics.none()
         for row in created:
-            _count(row, 1, deltas)
+            count(row, 1, deltas)
         for row in changed:
-            _count(self._before[row.id], -1, deltas)
-            _count(row, 1, deltas)
+            count(self._before[row.id], -1, deltas)
+            count(row, 1, deltas)
         return deltas
 
     def _change(self, row: MessageRow) -> Change:
@@ -230,7 +239,8 @@ def milestones(before: MessageRow | None, after: MessageRow) -> tuple[Status, ..
     return tuple(reached)
 
 
-def _count(row: MessageRow, sign: int, into: metrics.Deltas) -> None:
+def count(row: MessageRow, sign: int, into: metrics.Deltas) -> None:
+    """What a message and its attempts contribute to the metrics."""
     metrics.count_message(row, sign, into)
     for attempt in row.tries:
         metrics.count_attempt(
