@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import io
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,10 +14,6 @@ from typing import Any
 
 import orjson
 import requests
-from django.core.exceptions import SuspiciousOperation
-from django.core.handlers.wsgi import WSGIRequest
-from django.http import QueryDict
-from django.http.multipartparser import MultiPartParserError
 
 from providers import http
 from providers.base import (
@@ -37,7 +32,7 @@ from providers.base import (
     VerificationFailed,
 )
 from providers.classify import classify, statuses_in
-from providers.email import through_anymail
+from providers.email import mailgun_form, through_anymail
 from providers.email.through_anymail import ECHO
 from providers.text import clean
 
@@ -125,7 +120,7 @@ class Mailgun(Provider):
         return Proof(nonce=token)
 
     def parse(self, request: HookRequest) -> list[Receipt]:
-        event = _form_event(_form(request)) if _is_form(request) else _json_event(request.body)
+        event = mailgun_form.event(mailgun_form.read(request)) if _is_form(request) else _json_event(request.body)
         word = clean(event.get("event"), 100)
         if not word:
             raise ParseFailed("no event")
@@ -169,7 +164,11 @@ def _is_form(request: HookRequest) -> bool:
 def _signature_of(request: HookRequest) -> tuple[str, str, str]:
     """(timestamp, token, signature), as text whatever they are."""
     try:
-        given: Any = _form(request) if _is_form(request) else _object(_object(orjson.loads(request.body))["signature"])
+        given: Any = (
+            mailgun_form.read(request)
+            if _is_form(request)
+            else _object(_object(orjson.loads(request.body))["signature"])
+        )
         timestamp, token, signature = (clean(given[name], 200) for name in ("timestamp", "token", "signature"))
     except (ParseFailed, ValueError, KeyError) as error:
         raise VerificationFailed("unsigned") from error
@@ -187,47 +186,6 @@ def _json_event(body: bytes) -> dict[str, Any]:
         return _object(_object(orjson.loads(body)).get("event-data"))
     except orjson.JSONDecodeError as error:
         raise ParseFailed(f"not JSON: {error}") from error
-
-
-def _form(request: HookRequest) -> QueryDict:
-    environ = {
-        "REQUEST_METHOD": "POST",
-        "CONTENT_TYPE": request.headers.get("content-type", ""),
-        "CONTENT_LENGTH": str(len(request.body)),
-        "wsgi.input": io.BytesIO(request.body),
-    }
-    try:
-        return WSGIRequest(environ).POST
-    except (MultiPartParserError, SuspiciousOperation, ValueError, LookupError, OSError) as error:
-        raise ParseFailed(f"not a form: {error}") from error
-
-
-def _form_event(form: QueryDict) -> dict[str, Any]:
-    """An old form post in the words of the present JSON. A field may be followed by a user variable of its name, so
-    the first value counts, but for the signature's, where it is the last."""
-    first = {name: str(values[0]) for name, values in form.lists() if values}
-    variables: dict[str, Any] = {ECHO: first.get(ECHO, "")}
-    try:
-        headers = orjson.loads(first.get("message-headers") or "[]")
-        for name, value in headers:
-            if name == "X-Mailgun-Variables":
-                variables |= _object(orjson.loads(value))
-    except (ValueError, TypeError):  # a JSON error is a ValueError
-        pass
-    code = first.get("code", "")
-    return {
-        **first,
-        "timestamp": form.get("timestamp"),
-        "message": {"headers": {"message-id": first.get("Message-Id") or first.get("message-id")}},
-        "user-variables": variables,
-        "delivery-status": {
-            "code": code if code.isdigit() else "",
-            "enhanced-code": code if "." in code else "",
-            "message": first.get("error") or first.get("notification"),
-            "description": first.get("description"),
-        },
-        "client-info": {"user-agent": first.get("user-agent"), "client-type": first.get("client-type")},
-    }
 
 
 def _inner(event: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from providers import signing
 from providers.base import BounceClass, Channel, FailureClass, ParseFailed, ReceiptKind
-from providers.gateway import MAX_EVENTS, HttpGateway
+from providers.gateway import HttpGateway
+from providers.gateway_events import MAX_EVENTS
 from tests.providers.contract import (
     ECHO,
     NOW,
