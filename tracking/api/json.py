@@ -72,7 +72,9 @@ def _children(node: Any) -> Any:
 def _body(request: Request) -> bytes:
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
     length = request.META.get("CONTENT_LENGTH") or ""
-    if length.isdecimal() and int(length) > limit:
+    if length and not (length.isascii() and length.isdecimal()):
+        raise Problem(400, "malformed", "The Content-Length is not a number.")
+    if int(length or 0) > limit:
         raise _too_large(limit)
     try:
         if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower() and not length:
