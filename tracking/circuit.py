@@ -26,6 +26,7 @@ OPEN_MAX = 900.0  # … up to this
 BURST = 0.05  # seconds' worth of hand-overs that may go at once under a rate limit
 HOLD_MAX = 60.0  # seconds for which a 429 holds the whole account back
 NO_SLOTS = 0
+_clean: set[int] = set()  # accounts whose circuit had nothing to forget when this process last saw it
 UNLIMITED = 1_000_000
 
 
@@ -74,7 +75,9 @@ def lock(account_id: int) -> Gate:
                 [account_id],
             )
             return lock(account_id)
-        return Gate(*row)
+        gate = Gate(*row)
+        (_clean.discard if gate.failures or gate.open_until else _clean.add)(account_id)
+        return gate
 
 
 def take_slots(account_id: int, gate: Gate, taken: int, now: datetime, rate: float | None) -> None:
@@ -98,12 +101,15 @@ def learn(results: Sequence[tuple[int, ProviderError | None]]) -> None:
 
 def _learn(account_id: int, errors: Sequence[ProviderError | None]) -> None:
     if all(error is None for error in errors):
+        if account_id in _clean:
+            return
         Circuit.objects.filter(pk=account_id).exclude(failures=0, open_until=None).update(
             failures=0, open_until=None, opened_at=None, reason=""
         )
         return
     with transaction.atomic():
         lock(account_id)
+        _clean.discard(account_id)
         circuit = Circuit.objects.get(pk=account_id)
         for error in errors:
             _apply(circuit, error, datetime.now(UTC))

@@ -32,6 +32,8 @@ LOOK_EVERY = 1.0  # seconds: a lost wake-up costs no more than this
 HOUSEKEEPING = 2.0  # seconds between two looks at leases, expiry, unmatched receipts and the other loops
 DRAIN = 20.0  # seconds that hand-overs under way are waited for when a loop ends
 OUTCOMES = 500  # at most in one transaction
+GATHER = 0.002  # seconds that the first outcome waits for others: they share a transaction
+SAME_ACCOUNTS = 0.02  # seconds for which a busy loop goes on with the accounts that it knows to have work
 
 
 # One byte that the cluster's processes inherit. No lock: a worker that is killed could not give it back.
@@ -74,6 +76,8 @@ class Dispatcher:
         os.set_blocking(self._ring, False)
         os.set_blocking(self.bell, False)
         self._abandoned = False
+        self._waiting: list[dispatch.Waiting] = []
+        self._look_at = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -84,17 +88,26 @@ class Dispatcher:
         done = self._finish()
         if not claim:
             return done, LOOK_EVERY
-        now = datetime.now(UTC)
-        soonest = LOOK_EVERY
-        for waiting in dispatch.waiting():
+        fresh = time.monotonic() >= self._look_at
+        if fresh:
+            self._waiting, self._look_at = dispatch.waiting(), time.monotonic() + SAME_ACCOUNTS
+        started, soonest = self._start_due()
+        if done or started:
+            return done + started, soonest
+        self._look_at = 0.0
+        return (0, soonest) if fresh else self.step()
+
+    def _start_due(self) -> tuple[int, float]:
+        started, soonest, now = 0, LOOK_EVERY, datetime.now(UTC)
+        for waiting in self._waiting:
             lane = self._lane(waiting.account_id)
             opens = max(filter(None, (waiting.first_due, waiting.gate.opens_at())))
             seconds = (opens - now).total_seconds()
             if seconds > 0:
                 soonest = min(soonest, seconds)
             elif lane is not None and lane.free:
-                done += self._start(waiting.account_id, lane)
-        return done, soonest
+                started += self._start(waiting.account_id, lane)
+        return started, soonest
 
     def _lane(self, account_id: int) -> Lane | None:
         bound = accounts.by_id(account_id)
@@ -134,17 +147,23 @@ class Dispatcher:
             os.write(self._ring, b"!")
 
     def _finish(self) -> int:
-        outcomes: list[dispatch.Outcome] = []
-        while len(outcomes) < OUTCOMES:
-            try:
-                outcomes.append(self._outcomes.get_nowait())
-            except queue.Empty:
-                break
+        outcomes = self._gather()
         if outcomes:
             dispatch.finish(outcomes)
             for outcome in outcomes:
                 self._lanes[outcome.handover.account_id].in_flight -= 1
         return len(outcomes)
+
+    def _gather(self) -> list[dispatch.Outcome]:
+        """What has been learned by now, and what is learned in the next moment: a transaction costs as much as many
+        messages."""
+        found: list[dispatch.Outcome] = []
+        until, wait = time.monotonic() + GATHER, 0.0
+        with suppress(queue.Empty):
+            while len(found) < min(OUTCOMES, self.in_flight):
+                found.append(self._outcomes.get(timeout=wait))
+                wait = max(0.0, until - time.monotonic())
+        return found
 
     def quiet_bell(self) -> None:
         with suppress(BlockingIOError):

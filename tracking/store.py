@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -137,6 +137,15 @@ _INSERT_QUEUE = _insert(
     },
     "ON CONFLICT DO NOTHING",
 )
+_DROP = (
+    "DELETE FROM queue q USING jsonb_to_recordset(%s::jsonb) AS r (message_id uuid, lease_token uuid)"
+    " WHERE q.message_id = r.message_id AND q.lease_token = r.lease_token"
+)
+_RELEASE = (
+    "UPDATE queue q SET lease_token = NULL, lease_until = NULL, due_at = r.due_at"
+    " FROM jsonb_to_recordset(%s::jsonb) AS r (message_id uuid, lease_token uuid, due_at timestamptz)"
+    " WHERE q.message_id = r.message_id AND q.lease_token = r.lease_token"
+)
 _INSERT_ATTEMPT = _insert("attempt", {**ATTEMPT_KEY, **ATTEMPT_FIXED, **ATTEMPT_MOVING})
 _INSERT_EVENT = _insert("event", EVENT, "ON CONFLICT DO NOTHING RETURNING message_id, dedupe_key")
 _UPDATE_MESSAGE = _update("message", {"id": "uuid"}, MESSAGE_MOVING)
@@ -206,37 +215,56 @@ def _attempt(values: Sequence[Any]) -> AttemptRow:
     )
 
 
-Insert = tuple[str, Sequence[dict[str, Any]]]  # a statement and its rows
+class Write(NamedTuple):
+    """A statement, its rows, and the range of their ids where it has one."""
+
+    statement: str
+    rows: Sequence[dict[str, Any]]
+    bounds: tuple[UUID, ...] = ()
 
 
-def insert(inserts: Iterable[Insert]) -> None:
-    """All of them in one statement: a round trip costs about as much as an insert."""
-    wanted = [(statement, rows) for statement, rows in inserts if rows]
+def write(writes: Iterable[Write]) -> None:
+    """All of them in one statement: a round trip costs about as much as a write. No two may touch the same row."""
+    wanted = [each for each in writes if each.rows]
     if wanted:
-        *before, last = (statement for statement, _ in wanted)
-        steps = ", ".join(f"i{number} AS ({statement})" for number, statement in enumerate(before))
+        *before, last = (each.statement for each in wanted)
+        steps = ", ".join(f"w{number} AS ({statement})" for number, statement in enumerate(before))
+        params: list[str | UUID] = []
+        for each in wanted:
+            params += [orjson.dumps(each.rows).decode(), *each.bounds]
         with connection.cursor() as cursor:
-            cursor.execute(f"WITH {steps} {last}" if steps else last, [orjson.dumps(r).decode() for _, r in wanted])
+            cursor.execute(f"WITH {steps} {last}" if steps else last, params)
 
 
-def messages(rows: Sequence[MessageRow]) -> Insert:
-    return _INSERT_MESSAGE, [{**_columns(row, MESSAGE_WRITTEN), **row.extra} for row in rows]
+def messages(rows: Sequence[MessageRow]) -> Write:
+    return Write(_INSERT_MESSAGE, [{**_columns(row, MESSAGE_WRITTEN), **row.extra} for row in rows])
 
 
 MESSAGE_WRITTEN = (*MESSAGE_FIXED, *MESSAGE_MOVING, *MESSAGE_READ)
 
 
-def contents(bodies: Mapping[UUID, dict[str, Any]]) -> Insert:
-    return _INSERT_CONTENT, [{"message_id": key, "body": body} for key, body in bodies.items()]
+def contents(bodies: Mapping[UUID, dict[str, Any]]) -> Write:
+    return Write(_INSERT_CONTENT, [{"message_id": key, "body": body} for key, body in bodies.items()])
 
 
 def insert_contents(bodies: Mapping[UUID, dict[str, Any]]) -> None:
-    insert([contents(bodies)])
+    write([contents(bodies)])
 
 
-def queued(rows: Sequence[dict[str, Any]]) -> Insert:
+def queued(rows: Sequence[dict[str, Any]]) -> Write:
     """A send of these is wanted: message_id, project_id, account_id, priority, due_at, expires_at of each."""
-    return _INSERT_QUEUE, rows
+    return Write(_INSERT_QUEUE, rows)
+
+
+def dropped(leases: Iterable[tuple[UUID, UUID]]) -> Write:
+    """No further send is wanted of these, given with their lease's token."""
+    return Write(_DROP, [{"message_id": key, "lease_token": token} for key, token in leases])
+
+
+def released(leases: Iterable[tuple[UUID, UUID, datetime]]) -> Write:
+    """These are due again at the given moments, if the lease still holds."""
+    rows = [{"message_id": key, "lease_token": token, "due_at": due} for key, token, due in leases]
+    return Write(_RELEASE, rows)
 
 
 def add_to_queue(row: dict[str, Any]) -> bool:
@@ -258,24 +286,21 @@ def take_from_queue(message_id: UUID) -> bool:
         return bool(cursor.rowcount == 1)
 
 
-def attempts(rows: Sequence[AttemptRow]) -> Insert:
-    return _INSERT_ATTEMPT, [_attempt_columns(row) for row in rows]
+def attempts(rows: Sequence[AttemptRow]) -> Write:
+    return Write(_INSERT_ATTEMPT, [_attempt_columns(row) for row in rows])
 
 
-def update_messages(rows: Sequence[MessageRow]) -> None:
-    if rows:
-        columns = ("id", *MESSAGE_MOVING)
-        _execute(_UPDATE_MESSAGE, [_columns(row, columns) for row in rows], *_bounds(row.id for row in rows))
+def changed_messages(rows: Sequence[MessageRow]) -> Write:
+    columns = ("id", *MESSAGE_MOVING)
+    return Write(_UPDATE_MESSAGE, [_columns(row, columns) for row in rows], _bounds(row.id for row in rows))
 
 
-def update_attempts(rows: Sequence[AttemptRow]) -> None:
-    if rows:
-        bounds = _bounds(row.message_id for row in rows)
-        _execute(_UPDATE_ATTEMPT, [_attempt_columns(row) for row in rows], *bounds)
+def changed_attempts(rows: Sequence[AttemptRow]) -> Write:
+    return Write(_UPDATE_ATTEMPT, [_attempt_columns(row) for row in rows], _bounds(row.message_id for row in rows))
 
 
-def events(rows: Sequence[dict[str, Any]]) -> Insert:
-    return _INSERT_EVENT, rows
+def events(rows: Sequence[dict[str, Any]]) -> Write:
+    return Write(_INSERT_EVENT, rows)
 
 
 def insert_events(events: Sequence[dict[str, Any]]) -> set[tuple[UUID, str]]:
@@ -287,10 +312,9 @@ def insert_events(events: Sequence[dict[str, Any]]) -> set[tuple[UUID, str]]:
         return set(cursor.fetchall())
 
 
-def deltas(counted: metrics.Deltas) -> Insert:
-    return _INSERT_DELTA, [
-        {**bucket._asdict(), "counts": counts} for bucket, counts in metrics.by_bucket(counted).items()
-    ]
+def deltas(counted: metrics.Deltas) -> Write:
+    rows = [{**bucket._asdict(), "counts": counts} for bucket, counts in metrics.by_bucket(counted).items()]
+    return Write(_INSERT_DELTA, rows)
 
 
 def end_waiting(message_ids: Sequence[UUID]) -> None:
@@ -351,16 +375,10 @@ def _attempt_columns(row: AttemptRow) -> dict[str, Any]:
     }
 
 
-def _bounds(keys: Iterable[UUID]) -> tuple[UUID, UUID]:
+def _bounds(keys: Iterable[UUID]) -> tuple[UUID, ...]:
     ordered = sorted(keys)
-    return ordered[0], ordered[-1]
+    return (ordered[0], ordered[-1]) if ordered else ()
 
 
-def _execute(statement: str, rows: Sequence[dict[str, Any]], *params: UUID | datetime) -> None:
-    if rows:
-        with connection.cursor() as cursor:
-            _run(cursor, statement, rows, *params)
-
-
-def _run(cursor: CursorWrapper, statement: str, rows: Sequence[dict[str, Any]], *params: UUID | datetime) -> None:
-    cursor.execute(statement, (orjson.dumps(rows).decode(), *params))
+def _run(cursor: CursorWrapper, statement: str, rows: Sequence[dict[str, Any]]) -> None:
+    cursor.execute(statement, (orjson.dumps(rows).decode(),))

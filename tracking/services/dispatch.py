@@ -10,7 +10,7 @@ Lock order: messages in id order, then queue rows. The claim takes queue rows fi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,8 +22,8 @@ from django.db import connection, transaction
 
 from providers.base import FailureClass, Outbound, Provider, ProviderError, SendResult
 from providers.text import clean
-from tracking import accounts, circuit, ids
-from tracking.models import Content, Project
+from tracking import accounts, circuit, ids, store
+from tracking.models import Project
 from tracking.policy import RetryPolicy
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import suppress
@@ -99,14 +99,15 @@ def start(account_id: int, free: int) -> list[Handover]:
         now = datetime.now(UTC)
         gate = circuit.lock(account_id)
         allowed = min(free, gate.allowed(now, bound.account.rate_per_second))
-        claimed = _claim(account_id, allowed, bound.account.max_in_flight, token) if allowed > 0 else []
+        claimed = _claim(account_id, allowed, bound.account.max_in_flight, token) if allowed > 0 else {}
         if not claimed:
             return []
         circuit.take_slots(account_id, gate, len(claimed), now, bound.account.rate_per_second)
         return _put_on_record(claimed, bound, token, now)
 
 
-def _claim(account_id: int, limit: int, cap: int, token: UUID) -> list[UUID]:
+def _claim(account_id: int, limit: int, cap: int, token: UUID) -> dict[UUID, dict[str, Any] | None]:
+    """The messages claimed, with their content."""
     with connection.cursor() as cursor:
         cursor.execute(
             "WITH due AS (SELECT message_id FROM queue WHERE account_id = %(account)s AND lease_token IS NULL"
@@ -116,16 +117,18 @@ def _claim(account_id: int, limit: int, cap: int, token: UUID) -> list[UUID]:
             "   FROM queue WHERE account_id = %(account)s AND lease_token IS NOT NULL)"
             "  FOR UPDATE SKIP LOCKED)"
             " UPDATE queue SET lease_token = %(token)s, lease_until = now() + %(lease)s * interval '1 s'"
-            " FROM due WHERE queue.message_id = due.message_id RETURNING queue.message_id",
+            " FROM due WHERE queue.message_id = due.message_id RETURNING queue.message_id,"
+            " (SELECT body FROM content WHERE content.message_id = queue.message_id)",
             {"account": account_id, "limit": limit, "cap": cap, "token": token, "lease": settings.LEASE_SECONDS},
         )
-        return [key for (key,) in cursor.fetchall()]
+        return {key: orjson.loads(body) if body else None for key, body in cursor.fetchall()}
 
 
-def _put_on_record(claimed: Sequence[UUID], bound: accounts.Bound, token: UUID, now: datetime) -> list[Handover]:
-    work = Record(claimed)
+def _put_on_record(
+    claimed: Mapping[UUID, dict[str, Any] | None], bound: accounts.Bound, token: UUID, now: datetime
+) -> list[Handover]:
+    work = Record(claimed.keys())
     wanted = [row for key in claimed if (row := work.messages.get(key)) and row.status is Status.PENDING]
-    bodies = dict(Content.objects.filter(message_id__in=[row.id for row in wanted]).values_list("message_id", "body"))
     stopped = _suppressed(wanted, now)
     start_before = now + timedelta(seconds=settings.LEASE_SECONDS - bound.adapter.timeout - 5)
     handovers = []
@@ -134,18 +137,17 @@ def _put_on_record(claimed: Sequence[UUID], bound: accounts.Bound, token: UUID, 
             work.decide(row, Decision.EXPIRE, source=DISPATCH)  # past its expires_at since the last look
         elif row.id in stopped:
             work.decide(row, Decision.SUPPRESS, source=DISPATCH, text="suppressed since it was handed in")
-        elif row.id not in bodies:
+        elif (body := claimed[row.id]) is None:
             work.decide(row, Decision.REJECT, source=DISPATCH, text="its content was purged before it could be sent")
         else:
             key = f"{row.id}:{row.leg}:{row.operator_retries}"
             attempt = work.start_attempt(row, account_id=bound.account.pk, idempotency_key=key)
-            message = outbound(row, attempt, bodies[row.id], bound.adapter.account.channel)
+            message = outbound(row, attempt, body, bound.adapter.account.channel)
             handovers.append(
                 Handover(bound.account.pk, bound.adapter, message, row.id, attempt.number, token, start_before)
             )
-    work.save()
     going = {handover.message_id for handover in handovers}
-    drop([key for key in claimed if key not in going], token)
+    work.save([store.dropped([(key, token) for key in claimed if key not in going])])
     return handovers
 
 
@@ -217,17 +219,15 @@ def finish(outcomes: Sequence[Outcome]) -> None:
         for outcome, row, attempt in known:
             _learn(work, row, attempt, outcome)
         work.learn()
-        policies = _policies({row.project_id for _, row, _ in known})
+        policies = _policies({row.project_id for outcome, row, _ in known if outcome.error})
         again = {}
         for outcome, row, _ in known:
-            due = _decide(work, row, outcome, policies[row.project_id])
-            if due is not None:
+            if outcome.error and (due := _decide(work, row, outcome, outcome.error, policies[row.project_id])):
                 again[row.id] = due
-        work.save()
-        for token in {outcome.handover.token for outcome in outcomes}:
-            ended = [o.handover.message_id for o in outcomes if o.handover.token == token]
-            drop([key for key in ended if key not in again], token)
-            release({key: again[key] for key in ended if key in again}, token)
+        leases = [(outcome.handover.message_id, outcome.handover.token) for outcome in outcomes]
+        ended = [lease for lease in leases if lease[0] not in again]
+        waiting = [(*lease, again[lease[0]]) for lease in leases if lease[0] in again]
+        work.save([store.dropped(ended), store.released(waiting)])
     circuit.learn([(outcome.handover.account_id, outcome.error) for outcome in outcomes])
 
 
@@ -254,11 +254,12 @@ def _fact(outcome: Outcome) -> Fact:
     return Fact(FactKind.FAILED, outcome.finished_at, error.failure, None, code, text)
 
 
-def _decide(work: Record, row: MessageRow, outcome: Outcome, policy: RetryPolicy) -> datetime | None:
+def _decide(
+    work: Record, row: MessageRow, outcome: Outcome, error: ProviderError, policy: RetryPolicy
+) -> datetime | None:
     """When the message is due again, or None."""
-    error = outcome.error
     latest = row.attempts == outcome.handover.number
-    if error is None or not latest or row.status not in (Status.FAILED, Status.UNKNOWN):
+    if not latest or row.status not in (Status.FAILED, Status.UNKNOWN):
         return None
     if row.retry:
         policy = policy.overlaid(row.retry)
@@ -275,30 +276,10 @@ def _decide(work: Record, row: MessageRow, outcome: Outcome, policy: RetryPolicy
 
 
 def _policies(project_ids: set[int]) -> dict[int, RetryPolicy]:
+    if not project_ids:
+        return {}
     found = Project.objects.filter(pk__in=project_ids).values_list("pk", "retry")
     return {pk: RetryPolicy.merged(retry) for pk, retry in found}
-
-
-def drop(message_ids: Sequence[UUID], token: UUID) -> None:
-    """No further send is wanted of these."""
-    if message_ids:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "DELETE FROM queue WHERE message_id = ANY(%s) AND lease_token = %s", [list(message_ids), token]
-            )
-
-
-def release(due: dict[UUID, datetime], token: UUID) -> None:
-    """These are due again at the given moments."""
-    if due:
-        rows: list[dict[str, Any]] = [{"message_id": key, "due_at": at} for key, at in due.items()]
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE queue SET lease_token = NULL, lease_until = NULL, due_at = r.due_at"
-                " FROM jsonb_to_recordset(%s::jsonb) AS r (message_id uuid, due_at timestamptz)"
-                " WHERE queue.message_id = r.message_id AND queue.lease_token = %s",
-                [orjson.dumps(rows).decode(), token],
-            )
 
 
 # --- expire and reap
@@ -366,7 +347,7 @@ def _orphans(limit: int) -> list[Handover]:
             attempt = row.attempt(row.attempts) if row else None
             bound = accounts.by_id(attempt.account_id) if attempt else None
             if row is None or attempt is None or bound is None:
-                drop([key], token)
+                store.write([store.dropped([(key, token)])])
                 continue
             echo, channel = ids.echo(key, attempt.number), bound.adapter.account.channel
             asked_for = Outbound(echo, attempt.idempotency_key, channel, row.recipient)

@@ -176,8 +176,8 @@ class Record:
 
     # --- what follows from it
 
-    def save(self, also: Iterable[store.Insert] = ()) -> list[Change]:
-        """Write everything that changed, and what the caller inserts beside it. The caller's transaction makes it one
+    def save(self, also: Iterable[store.Write] = ()) -> list[Change]:
+        """Write everything that changed, and what the caller writes beside it. The caller's transaction makes it one
         step."""
         if self._facts:
             self.learn()
@@ -188,10 +188,13 @@ class Record:
         changed = [row for key, row in self.messages.items() if key in self._before and row != self._before[key]]
         deltas = store.deltas(self._deltas(created, changed))
         new_attempts = store.attempts(self._new_attempts)
-        store.insert([store.events(self._events), store.messages(created), new_attempts, deltas, *also])
+        store.write(
+            [
+                *(store.events(self._events), store.messages(created), new_attempts, deltas),
+                *(store.changed_attempts(self._changed_attempts(changed)), store.changed_messages(changed), *also),
+            ]
+        )
         self._events = []
-        store.update_attempts(self._changed_attempts(changed))
-        store.update_messages(changed)
         suppress.add(self._suppress)
         store.end_waiting(needless)
         return [self._change(row) for row in (*created, *changed)]
