@@ -1,4 +1,4 @@
-"""Settings of a Postroom installation: one file, driven by the environment (docs/operations.md lists every variable)."""
+"""Settings of a Postroom installation: one file, driven by the environment (docs/operations.md lists the variables)."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", PUB
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
 INSTALLED_APPS = [
-    "dashboard",
+    "dashboard.apps.DashboardConfig",
     "tracking",
     "providers",
-    "django.contrib.admin",
+    "dashboard.apps.PostroomAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -62,6 +62,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "dashboard.csp.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "tracking.middleware.DatabaseAway",
     "django.contrib.sessions.middleware.SessionMiddleware",

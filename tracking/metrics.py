@@ -8,7 +8,8 @@ Counters of the message cohort (bucket: the minute of creation), exclusive but f
   in_flight, and, for messages never handed over: pending, cancelled, suppressed, expired, rejected (cancelled after an
   attempt: that one failed, so the message counts as failed);
   delivery_ms and timed: sum of delivered_at − sent_at in milliseconds, and how many messages are in it.
-Counters of the attempt cohort (bucket: the minute of its start): started, accepted, delivered, bounced, failed, unknown.
+Counters of the attempt cohort (bucket: the minute of its start): started, accepted, delivered, bounced, failed,
+  unknown.
 """
 
 from __future__ import annotations
