@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -98,7 +98,7 @@ def tell(
 def rows_of(message_id: UUID) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
     """The message, its attempts and its events, without what differs between any two messages."""
 
-    def stripped(row: dict[str, Any]) -> dict[str, Any]:
+    def stripped(row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in row.items() if name not in ("id", "message_id", "recorded_at")}
 
     message = Message.objects.filter(pk=message_id).values().get()
@@ -451,6 +451,7 @@ def _lock_all(message_ids: list[UUID]) -> None:
 
 def _waiting_for_locks() -> int:
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same activity for ever
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
