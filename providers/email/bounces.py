@@ -11,16 +11,18 @@ from __future__ import annotations
 import email
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.message import Message
 from email.utils import getaddresses
+from typing import Any
 
 from providers.base import ParseFailed, Receipt, ReceiptKind
 from providers.classify import classify, statuses_in
 from providers.email import reading
 from providers.email.mime import ECHO_HEADER
 from providers.email.verp import Verp
+from providers.text import clean
 
 MAX_BYTES = 512 * 1024  # reports stand first; a returned attachment may be cut off
 MAX_RECIPIENTS = 100
@@ -77,11 +79,18 @@ class _Link:
 def parse(raw: bytes, *, verp: Verp | None = None, envelope_recipients: Iterable[str] = ()) -> list[Receipt]:
     """One receipt for each recipient that the mail reports on; [] where it says nothing about a message of ours."""
     try:
-        return list(_receipts(email.message_from_bytes(raw[:MAX_BYTES]), verp, list(envelope_recipients)))
+        found = _receipts(email.message_from_bytes(raw[:MAX_BYTES]), verp, list(envelope_recipients))
+        return [_storable(receipt) for receipt in found]
     except ParseFailed:
         raise
     except Exception as error:  # the parser's own faults, met only in mail that was made to meet them
         raise ParseFailed(f"unreadable mail: {type(error).__name__}: {error}") from error
+
+
+def _storable(receipt: Receipt) -> Receipt:
+    names = ("echo", "reference", "recipient", "word", "code", "text")
+    words: dict[str, Any] = {name: clean(getattr(receipt, name), MAX_TEXT) for name in names}
+    return replace(receipt, detail={name: clean(value, 255) for name, value in receipt.detail.items()}, **words)
 
 
 def _receipts(mail: Message, verp: Verp | None, envelope_recipients: list[str]) -> Iterator[Receipt]:

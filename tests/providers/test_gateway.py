@@ -28,6 +28,7 @@ from tests.providers.contract import (
     assert_storable,
     failure_of,
     full_outbound,
+    fuzz,
     hook,
     outbound,
 )
@@ -312,6 +313,7 @@ EVENT = st.fixed_dictionaries(
 )
 
 
+@fuzz
 @given(
     body=st.binary(max_size=200) | st.lists(EVENT | JSON, max_size=4).map(lambda e: json.dumps({"events": e}).encode())
 )

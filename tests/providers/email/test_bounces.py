@@ -12,7 +12,7 @@ from providers.base import BounceClass, FailureClass, ParseFailed, Receipt, Rece
 from providers.email import bounces
 from providers.email.smtp import Smtp
 from providers.email.verp import Verp
-from tests.providers.contract import ECHO, account, assert_storable, hook
+from tests.providers.contract import ECHO, account, assert_storable, fuzz, hook
 
 VERP = Verp("bounces@example.com", "a secret of sufficient length")
 OTHER_ECHO = "0196d3a4-6b1e-7c3a-9d2f-ffffffffffff.1"
@@ -216,6 +216,7 @@ class TestLink:
     def test_servers_that_fold_the_local_part(self):
         assert one(dsn(recipient(), original=None, to=VERP.encode(ECHO).upper())).echo == ECHO
 
+    @fuzz
     @given(echo=st.text(min_size=1, max_size=12))
     def test_whatever_the_echo_a_return_path_carries_it_or_is_plain(self, echo):
         address = VERP.encode(echo)
@@ -410,16 +411,20 @@ class TestHostileMail:
             b"Subject: undeliverable\nDate: Wed, 99 Foo 99999 99:99:99 +9999\n\nx",
             b"Content-Type: message/delivery-status\n\nAction: f\xff\nFinal-Recipient: \xff@\xff\nStatus: 5.1.1\n",
             b'Content-Type: message/delivery-status; charset="\n\n\nAction: failed\nDiagnostic-Code: =?utf-8?b?!!?=\n',
+            b"Subject: undeliverable\nContent-Transfer-Encoding: base64\n\nAAAA NTUwIDUuMS4x\n",
+            b"Content-Type: message/delivery-status\n\nOriginal-Envelope-Id: +00a.1\n\nAction: failed\nStatus: 5.1.1\n",
             b"Subject: =?x?y?z?= undeliverable\n\nx",
         ],
     )
     def test_odd_mails(self, raw):
         self.survives(raw)
 
+    @fuzz
     @given(st.binary(max_size=300))
     def test_random_bytes(self, raw):
         self.survives(raw)
 
+    @fuzz
     @given(
         st.lists(
             st.sampled_from([line for line in (dsn(recipient()) + arf("abuse") + plain(QMAIL)).split(b"\n") if line])

@@ -21,6 +21,7 @@ from tests.providers.contract import (
     assert_storable,
     failure_of,
     full_outbound,
+    fuzz,
     hook,
     outbound,
 )
@@ -384,6 +385,7 @@ EVENT = st.fixed_dictionaries(
 )
 
 
+@fuzz
 @given(
     body=st.binary(max_size=100) | EVENT.map(lambda data: json.dumps({"event-data": data}).encode()), form=st.booleans()
 )

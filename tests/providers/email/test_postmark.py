@@ -17,6 +17,7 @@ from tests.providers.contract import (
     assert_storable,
     failure_of,
     full_outbound,
+    fuzz,
     hook,
     outbound,
 )
@@ -328,6 +329,7 @@ EVENT = st.fixed_dictionaries(
 )
 
 
+@fuzz
 @given(body=st.binary(max_size=100) | EVENT.map(lambda event: json.dumps(event).encode()))
 def test_only_parse_failed_escapes(body):
     try:
