@@ -1,0 +1,5 @@
+"""The admin's pages, by theme. Imported by Django's autodiscovery."""
+
+from dashboard.admin import accounts, inbound, messages, projects, sending
+
+__all__ = ["accounts", "inbound", "messages", "projects", "sending"]

@@ -1,0 +1,122 @@
+"""What holds sending back: the suppression list and the switch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from dashboard import filters
+from dashboard.forms import SuppressionForm, SwitchForm
+from dashboard.keyset import KeysetAdmin
+from dashboard.search import recipients
+from dashboard.templatetags.postroom import moment
+from providers.models import CHANNELS
+from tracking import wake
+from tracking.models import Project, Suppression, Switch
+from tracking.services import suppress
+
+
+@admin.register(Suppression)
+class SuppressionAdmin(KeysetAdmin):
+    form = SuppressionForm
+    list_display = ("shown_address", "channel", "project_code", "reason", "message", "created")
+    list_filter = (filters.ProjectScanFilter, filters.ChannelFilter)
+    search_fields = ("address_hash",)
+    search_help_text = "An address, in full: the list is searched by its hash."
+    empty_text = "Nobody is suppressed. Hard bounces, complaints and unsubscribes put recipients here."
+    fields = ("project", "channel", "address")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # an entry is added or removed
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        wanted = search_term.strip()
+        if not wanted:
+            return queryset, False
+        channels = [channel for channel, _ in CHANNELS]
+        hashes = [suppress.address_hash(channel, form) for channel in channels for form in recipients(wanted)]
+        # the index begins with project and channel: all of them are named, so that it serves
+        projects = list(Project.objects.values_list("pk", flat=True))
+        return queryset.filter(project_id__in=projects, channel__in=channels, address_hash__in=hashes), False
+
+    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
+        known = filters.codes(request)["project"]
+        for row in rows:
+            row.code = known.get(row.project_id, "")
+
+    @admin.display(description="address")
+    def shown_address(self, entry: Suppression) -> SafeString:
+        return format_html('<bdi class="clip" title="{}">{}</bdi>', str(entry), str(entry))
+
+    @admin.display(description="project")
+    def project_code(self, entry: Suppression) -> str:
+        code: str = entry.code  # type: ignore[attr-defined]
+        return code
+
+    @admin.display(description="message", empty_value="–")
+    def message(self, entry: Suppression) -> SafeString | None:
+        if entry.message_id is None:
+            return None
+        url = reverse("admin:tracking_message_change", args=[entry.message_id])
+        return format_html('<a href="{}" class="mono">{}</a>', url, str(entry.message_id)[:13])
+
+    @admin.display(description="since")
+    def created(self, entry: Suppression) -> SafeString | str:
+        return moment(entry.created_at)
+
+    def save_model(self, request: HttpRequest, obj: Suppression, form: Any, change: bool) -> None:
+        entry = suppress.Entry(obj.project_id, obj.channel, obj.address, "manual")
+        suppress.add([entry])
+        stored = Suppression.objects.only("pk").get(
+            project_id=entry.project_id,
+            channel=entry.channel,
+            address_hash=suppress.address_hash(entry.channel, entry.address),
+        )
+        obj.pk = stored.pk
+
+    # the admin's own history outlives an erasure: it names the entry, not the address
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        return super().log_addition(request, _nameless(obj), message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        nameless: Any = [_nameless(entry) for entry in queryset]
+        return super().log_deletions(request, nameless)
+
+
+def _nameless(entry: Suppression) -> Suppression:
+    return Suppression(pk=entry.pk, address=f"entry {entry.pk}")
+
+
+@admin.register(Switch)
+class SwitchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """One row, which is there from the first save on."""
+
+    form = SwitchForm
+    change_form_template = "admin/tracking/switch/form.html"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Switch | None = None) -> bool:
+        return False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Switch | None:
+        found: Switch | None = super().get_object(request, object_id, from_field)
+        return found or (Switch(pk=1) if object_id == "1" else None)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return redirect("admin:tracking_switch_change", 1)
+
+    def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        wake.after_commit(wake.DISPATCH)
