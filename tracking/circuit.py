@@ -1,6 +1,6 @@
 """What holds an account's hand-overs back: its rate limit, a Retry-After, an open circuit. Called by dispatch, admin.
 
-The circuit opens when the account itself fails (bad credentials) or failures follow one another without a success, for
+The circuit opens when failures follow one another without a success, soonest those of the account itself, for
 30 s doubling to 15 minutes; then one hand-over at a time probes it until one succeeds. An open circuit costs no message
 an attempt, and no other account anything.
 """
@@ -19,7 +19,9 @@ from providers.models import Circuit, ProviderAccount
 
 log = logging.getLogger(__name__)
 
-# How many failures in a row open the circuit, by class; a fault of the account itself opens it at once.
+# How many failures in a row open the circuit, by class. A fault of the account (a wrong password, but also a sender that
+# it may not use, which is one project's mistake) needs a few as well.
+FAULTS = 3
 THRESHOLDS = {FailureClass.TIMEOUT: 5, FailureClass.AMBIGUOUS: 5, FailureClass.TEMPORARY: 20}
 OPEN_FOR = 30.0  # seconds, doubling with each further failure …
 OPEN_MAX = 900.0  # … up to this
@@ -132,7 +134,7 @@ def _apply(circuit: Circuit, error: ProviderError | None, now: datetime) -> None
 def _threshold(error: ProviderError | None) -> int | None:
     if error is None:
         return None
-    return 1 if error.classification.account_fault else THRESHOLDS.get(error.failure)
+    return FAULTS if error.classification.account_fault else THRESHOLDS.get(error.failure)
 
 
 def _open(circuit: Circuit, error: ProviderError, excess: int, now: datetime) -> None:
