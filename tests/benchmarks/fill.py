@@ -70,6 +70,10 @@ def sent(conn: psycopg.Connection, account: ProviderAccount, project_id: int, ma
     copy(conn, "attempt", (*columns, *times), rows)
 
 
+def recipient(number: int) -> str:
+    return f"user{number}@example.com"
+
+
 def messages(
     conn: psycopg.Connection,
     account: ProviderAccount,
@@ -82,7 +86,7 @@ def messages(
     fixed = tuple(MESSAGE.values())
     rows = (
         (
-            *(key, project_id, account.pk, f"user{n}@example.com", f"order-{n}", status, attempts),
+            *(key, project_id, account.pk, recipient(n), f"order-{n}", status, attempts),
             *((ids.time_of(key), _reference(key)) if attempts else (None, "")),
             *fixed,
         )

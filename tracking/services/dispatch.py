@@ -10,7 +10,7 @@ Lock order: messages in id order, then queue rows. The claim takes queue rows fi
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -99,15 +99,15 @@ def start(account_id: int, free: int) -> list[Handover]:
         now = datetime.now(UTC)
         gate = circuit.lock(account_id)
         allowed = min(free, gate.allowed(now, bound.account.rate_per_second))
-        claimed = _claim(account_id, allowed, bound.account.max_in_flight, token) if allowed > 0 else {}
+        claimed = _claim(account_id, allowed, bound.account.max_in_flight, token) if allowed > 0 else []
         if not claimed:
             return []
         circuit.take_slots(account_id, gate, len(claimed), now, bound.account.rate_per_second)
         return _put_on_record(claimed, bound, token, now)
 
 
-def _claim(account_id: int, limit: int, cap: int, token: UUID) -> dict[UUID, dict[str, Any] | None]:
-    """The messages claimed, with their content."""
+def _claim(account_id: int, limit: int, cap: int, token: UUID) -> list[UUID]:
+    # The array tells the planner that they are few: joined, it would read the whole queue for each claim.
     with connection.cursor() as cursor:
         cursor.execute(
             "WITH due AS (SELECT message_id FROM queue WHERE account_id = %(account)s AND lease_token IS NULL"
@@ -117,18 +117,26 @@ def _claim(account_id: int, limit: int, cap: int, token: UUID) -> dict[UUID, dic
             "   FROM queue WHERE account_id = %(account)s AND lease_token IS NOT NULL)"
             "  FOR UPDATE SKIP LOCKED)"
             " UPDATE queue SET lease_token = %(token)s, lease_until = now() + %(lease)s * interval '1 s'"
-            " FROM due WHERE queue.message_id = due.message_id RETURNING queue.message_id,"
-            " (SELECT body FROM content WHERE content.message_id = queue.message_id)",
+            " WHERE message_id = ANY(ARRAY(SELECT message_id FROM due)) RETURNING message_id",
             {"account": account_id, "limit": limit, "cap": cap, "token": token, "lease": settings.LEASE_SECONDS},
         )
-        return {key: orjson.loads(body) if body else None for key, body in cursor.fetchall()}
+        return sorted(key for (key,) in cursor.fetchall())
 
 
-def _put_on_record(
-    claimed: Mapping[UUID, dict[str, Any] | None], bound: accounts.Bound, token: UUID, now: datetime
-) -> list[Handover]:
-    work = Record(claimed.keys())
+def _bodies(keys: list[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Their content, as far as it is not purged. `keys` in order: their range prunes the partitions."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT message_id, body FROM content WHERE message_id = ANY(%s) AND message_id BETWEEN %s AND %s",
+            [keys, keys[0], keys[-1]],
+        )
+        return {key: orjson.loads(body) for key, body in cursor.fetchall()}
+
+
+def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now: datetime) -> list[Handover]:
+    work = Record(claimed)
     wanted = [row for key in claimed if (row := work.messages.get(key)) and row.status is Status.PENDING]
+    bodies = _bodies(claimed)
     stopped = _suppressed(wanted, now)
     start_before = now + timedelta(seconds=settings.LEASE_SECONDS - bound.adapter.timeout - 5)
     handovers = []
@@ -137,7 +145,7 @@ def _put_on_record(
             work.decide(row, Decision.EXPIRE, source=DISPATCH)  # past its expires_at since the last look
         elif row.id in stopped:
             work.decide(row, Decision.SUPPRESS, source=DISPATCH, text="suppressed since it was handed in")
-        elif (body := claimed[row.id]) is None:
+        elif (body := bodies.get(row.id)) is None:
             work.decide(row, Decision.REJECT, source=DISPATCH, text="its content was purged before it could be sent")
         else:
             key = f"{row.id}:{row.leg}:{row.operator_retries}"
@@ -228,7 +236,8 @@ def finish(outcomes: Sequence[Outcome]) -> None:
         ended = [lease for lease in leases if lease[0] not in again]
         waiting = [(*lease, again[lease[0]]) for lease in leases if lease[0] in again]
         work.save([store.dropped(ended), store.released(waiting)])
-    circuit.learn([(outcome.handover.account_id, outcome.error) for outcome in outcomes])
+    # an orphan says that our worker died, and nothing of the account
+    circuit.learn([(outcome.handover.account_id, outcome.error) for outcome in outcomes if not outcome.orphaned])
 
 
 def _learn(work: Record, row: MessageRow, attempt: AttemptRow, outcome: Outcome) -> None:
