@@ -19,11 +19,11 @@ from providers.models import Circuit, ProviderAccount
 
 log = logging.getLogger(__name__)
 
-# How many failures in a row open the circuit, by class. A fault of the account (a wrong password, but also a sender that
-# it may not use, which is one project's mistake) needs a few as well.
+# How many failures in a row open the circuit, by class. A fault of the account (a wrong password, but also a sender
+# that it may not use, which is one project's mistake) needs a few as well.
 FAULTS = 3
 THRESHOLDS = {FailureClass.TIMEOUT: 5, FailureClass.AMBIGUOUS: 5, FailureClass.TEMPORARY: 20}
-OPEN_FOR = 30.0  # seconds, doubling with each further failure …
+OPEN_FOR = 30.0  # seconds, later as long as it has been open by then: failures at the same moment count as one …
 OPEN_MAX = 900.0  # … up to this
 BURST = 0.05  # seconds' worth of hand-overs that may go at once under a rate limit
 HOLD_MAX = 60.0  # seconds for which a 429 holds the whole account back
@@ -128,7 +128,7 @@ def _apply(circuit: Circuit, error: ProviderError | None, now: datetime) -> None
         return
     circuit.failures += 1
     if error is not None and circuit.failures >= threshold:
-        _open(circuit, error, circuit.failures - threshold, now)
+        _open(circuit, error, now)
 
 
 def _threshold(error: ProviderError | None) -> int | None:
@@ -137,10 +137,10 @@ def _threshold(error: ProviderError | None) -> int | None:
     return FAULTS if error.classification.account_fault else THRESHOLDS.get(error.failure)
 
 
-def _open(circuit: Circuit, error: ProviderError, excess: int, now: datetime) -> None:
-    seconds = min(OPEN_MAX, OPEN_FOR * 2.0 ** min(excess, 10))
-    circuit.open_until = now + timedelta(seconds=seconds)
+def _open(circuit: Circuit, error: ProviderError, now: datetime) -> None:
     circuit.opened_at = circuit.opened_at or now
+    seconds = min(OPEN_MAX, max(OPEN_FOR, (now - circuit.opened_at).total_seconds()))
+    circuit.open_until = now + timedelta(seconds=seconds)
     circuit.reason = error.text[:500]
     log.warning("circuit of account %s is open for %.0f s: %s", circuit.account_id, seconds, error.text)
 

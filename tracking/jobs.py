@@ -7,12 +7,16 @@ everything anew and goes on where PostgreSQL says.
 from __future__ import annotations
 
 import logging
+import os
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.db import connection, transaction
-from django_q.cluster import Cluster
+from django_q import cluster as django_q_cluster
+from django_q.cluster import Cluster, Sentinel
 from django_q.models import Failure, OrmQ, Schedule, Success
 from django_q.tasks import async_task
 
@@ -67,6 +71,37 @@ class _Cluster(Cluster):  # type: ignore[misc]
         return bool(super().stop())
 
 
+class _Sentinel(Sentinel):  # type: ignore[misc]
+    """Replaces a worker that was killed at work. A process that was killed while it waited may have held a lock of the
+    queues that nobody can give back, and the others would wait for ever: then the whole cluster ends, and its
+    supervisor starts it anew."""
+
+    def reincarnate(self, process: Any) -> None:
+        killed = process.exitcode is not None and process.exitcode < 0
+        if killed and not _at_work(process):
+            self._give_up(process.name)
+        super().reincarnate(process)
+
+    def _give_up(self, name: str) -> NoReturn:
+        log.critical("%s was killed and may have held a lock of the queues: the cluster ends", name)
+        loops.stop_all()
+        until = time.monotonic() + loops.DRAIN + 2
+        while any(_at_work(process) and process.is_alive() for process in self.pool) and time.monotonic() < until:
+            time.sleep(0.05)
+        for process in (*self.pool, self.monitor, self.pusher):
+            process.kill()
+        os._exit(1)
+
+
+django_q_cluster.Sentinel = _Sentinel  # Cluster offers no other way to choose it
+
+
+def _at_work(process: Any) -> bool:
+    """Is it running a task, or was it when it died? Only workers have a timer; its lock may have died with them."""
+    timer = getattr(process, "timer", None)
+    return timer is not None and timer.get_obj().value > 0
+
+
 def run_cluster() -> None:
     """Run the workers until SIGTERM or SIGINT."""
     partitions.ensure_ahead()
@@ -78,6 +113,8 @@ def run_cluster() -> None:
     cluster = _Cluster()
     cluster.start()
     cluster.sentinel.join()
+    if cluster.sentinel.exitcode:
+        raise SystemExit("the cluster has ended by itself")
 
 
 def clear_queue() -> None:

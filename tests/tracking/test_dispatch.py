@@ -216,6 +216,29 @@ def test_a_fault_of_the_account_opens_its_circuit_and_spares_the_message(monkeyp
     assert {status_of(m) for m in messages} == {"pending"}
 
 
+def test_failures_at_the_same_moment_open_a_circuit_once() -> None:
+    account = make_account(make_project(), kind="scripted")
+    error = ProviderError("no answer", classification=Classification(FailureClass.AMBIGUOUS))
+    circuit.learn([(account.pk, error)] * 24)
+    opened = Circuit.objects.get(pk=account.pk)
+    assert (opened.open_until - opened.opened_at).total_seconds() == pytest.approx(circuit.OPEN_FOR, abs=1)
+    Circuit.objects.update(opened_at=opened.opened_at - timedelta(seconds=100))
+    circuit.learn([(account.pk, error)])  # a probe, long afterwards
+    again = Circuit.objects.get(pk=account.pk)
+    assert (again.open_until - opened.opened_at).total_seconds() == pytest.approx(100, abs=1)
+
+
+def test_the_death_of_our_workers_is_not_held_against_the_account() -> None:
+    project = make_project()
+    account = make_account(project, kind="keyed", max_in_flight=20)
+    messages = [queue_message(project, account) for _ in range(20)]
+    assert len(dispatch.start(account.pk, 20)) == 20  # the worker dies here
+    QueueRow.objects.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
+    dispatch.reap()
+    assert {status_of(message) for message in messages} == {"pending"}
+    assert circuit.healthy(account)
+
+
 def test_a_hanging_account_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
