@@ -191,7 +191,9 @@ class Record:
         store.write(
             [
                 *(store.events(self._events), store.messages(created), new_attempts, deltas),
-                *(store.changed_attempts(self._changed_attempts(changed)), store.changed_messages(changed), *also),
+                store.changed_attempts(self._changed_attempts(changed)),
+                store.changed_messages((row, self._before[row.id]) for row in changed),
+                *also,
             ]
         )
         self._events = []
@@ -207,14 +209,9 @@ class Record:
             self.decide(row, Decision.FOLLOW, source=_RECEIPT, text="a receipt made the waiting retry needless")
         return [row.id for row in needless]
 
-    def _changed_attempts(self, changed: Iterable[MessageRow]) -> list[AttemptRow]:
-        new = {id(attempt) for attempt in self._new_attempts}
-        found = []
-        for row in changed:
-            for attempt, before in zip(row.tries, self._before[row.id].tries, strict=False):
-                if id(attempt) not in new and attempt != before:
-                    found.append(attempt)
-        return found
+    def _changed_attempts(self, changed: Iterable[MessageRow]) -> list[tuple[AttemptRow, AttemptRow]]:
+        """(attempt, as it was) of those that were there before; new ones stand at the end."""
+        return [pair for row in changed for pair in zip(row.tries, self._before[row.id].tries, strict=False)]
 
     def _deltas(self, created: Iterable[MessageRow], changed: Iterable[MessageRow]) -> metrics.Deltas:
         deltas = metrics.none()
