@@ -2,7 +2,8 @@
 
 Partition DDL must never stop intake: a plain CREATE … PARTITION OF or DROP queues for an exclusive lock behind a long
 reader, and every INSERT queues behind it. So a partition is made beside its parent and attached, and is detached
-concurrently before it is dropped; both wait for a lock for a second at most, and try again.
+concurrently before it is dropped; both wait for a lock for a second at most, and try again. Detaching is several
+transactions: what is to be dropped is marked first, and `finish_drops` goes on from whatever state it was left in.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ Result = TypeVar("Result")
 TABLES = ("message", "content", "attempt", "event", "inbound")
 WEEK = timedelta(days=7)
 LOCK_TRIES = 30
+_MARK = "postroom: to be dropped"
 _NAME = re.compile(r"^(?P<table>[a-z]+)_(?P<year>\d{4})w(?P<week>\d{2})$")
 
 
@@ -77,12 +79,12 @@ class Partition:
 
 
 def existing() -> list[Partition]:
-    """Every attached partition with its size, oldest first."""
+    """Every attached partition with its size, oldest first. One that is being detached is none any more."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT parent.relname, child.relname, pg_total_relation_size(child.oid) FROM pg_inherits"
             " JOIN pg_class parent ON parent.oid = inhparent JOIN pg_class child ON child.oid = inhrelid"
-            " WHERE parent.relname = ANY(%s) ORDER BY child.relname",
+            " WHERE parent.relname = ANY(%s) AND NOT inhdetachpending ORDER BY child.relname",
             [list(TABLES)],
         )
         return [Partition(table, name, _starts(name), size) for table, name, size in cursor.fetchall()]
@@ -164,28 +166,75 @@ def _create(table: str, monday: datetime) -> bool:
 
 
 def drop(partition: Partition) -> None:
-    """Take a partition away without stopping readers or writers of the others."""
-    name, table = sql.Identifier(partition.name), sql.Identifier(partition.table)
-    _with_short_lock(sql.SQL("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY").format(table, name), atomic=False)
-    _with_short_lock(sql.SQL("DROP TABLE {}").format(name))
-    log.info("dropped partition %s", partition.name)
+    """Take a partition away without stopping readers or writers of the others. Not inside a transaction.
+
+    Raises OperationalError where somebody reads it for longer than we try; a later `finish_drops` goes on from there.
+    """
+    name = sql.Identifier(partition.name)
+    _with_short_lock(sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(_MARK)))
+    finish_drops()
 
 
-def _with_short_lock(statement: sql.Composed, *, atomic: bool = True) -> None:
+def finish_drops() -> list[str]:
+    """End whatever was begun: detach and drop what is marked, and finalise a DETACH that was interrupted. Their names.
+
+    A table has room for one pending DETACH, so these come first.
+    """
+    done = []
+    for tried in range(1, LOCK_TRIES + 1):
+        try:
+            while (step := _next_step()) is not None:
+                name, statement = step
+                _outside_transaction(statement)
+                log.info("partitions: %s", statement.as_string())
+                done.append(name)
+            break
+        except OperationalError as error:
+            _wait_for_lock(error, tried)
+    return list(dict.fromkeys(done))
+
+
+_STEPS = {  # by: has a parent, is being detached
+    (True, False): sql.SQL("ALTER TABLE {parent} DETACH PARTITION {name} CONCURRENTLY"),
+    (True, True): sql.SQL("ALTER TABLE {parent} DETACH PARTITION {name} FINALIZE"),
+    (False, False): sql.SQL("DROP TABLE {name}"),
+}
+
+
+def _next_step() -> tuple[str, sql.Composed] | None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT child.relname, parent.relname, coalesce(inhdetachpending, false) AS pending FROM pg_class child"
+            " LEFT JOIN pg_inherits ON inhrelid = child.oid LEFT JOIN pg_class parent ON parent.oid = inhparent"
+            " WHERE child.relkind = 'r' AND pg_table_is_visible(child.oid)"
+            " AND (obj_description(child.oid, 'pg_class') = %s OR inhdetachpending AND parent.relname = ANY(%s))"
+            " ORDER BY pending DESC, child.relname LIMIT 1",
+            [_MARK, list(TABLES)],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    name, parent, pending = row
+    statement = _STEPS[parent is not None, pending]
+    return name, statement.format(name=sql.Identifier(name), parent=sql.Identifier(parent or ""))
+
+
+def _with_short_lock(statement: sql.Composed) -> None:
     """Run DDL that gives up its place in the lock queue after a second, and tries again."""
     for tried in range(1, LOCK_TRIES + 1):
         try:
-            if atomic:
-                with transaction.atomic(durable=False), connection.cursor() as cursor:
-                    cursor.execute("SET LOCAL lock_timeout = '1s'")
-                    cursor.execute(statement)
-            else:
-                _outside_transaction(statement)
+            with transaction.atomic(durable=False), connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '1s'")
+                cursor.execute(statement)
             return
         except OperationalError as error:
-            if not isinstance(error.__cause__, errors.LockNotAvailable) or tried == LOCK_TRIES:
-                raise
-            time.sleep(0.2)
+            _wait_for_lock(error, tried)
+
+
+def _wait_for_lock(error: OperationalError, tried: int) -> None:
+    if not isinstance(error.__cause__, errors.LockNotAvailable) or tried == LOCK_TRIES:
+        raise error
+    time.sleep(0.2)
 
 
 def _outside_transaction(statement: sql.Composed) -> None:
