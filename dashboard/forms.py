@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.html import escape
 
 from providers import base, registry
 from providers.models import ProviderAccount
@@ -98,7 +99,7 @@ def account_form(kind: str) -> type[AccountForm]:
 
 
 def _field(setting: base.Setting) -> forms.Field:
-    common: dict[str, Any] = {"label": setting.label, "required": setting.required, "help_text": setting.help}
+    common: dict[str, Any] = {"label": setting.label, "required": setting.required, "help_text": escape(setting.help)}
     if setting.secret:
         hidden = {"autocomplete": "new-password", "spellcheck": "false"}
         return forms.CharField(**common, widget=forms.PasswordInput(attrs=hidden, render_value=False))

@@ -77,7 +77,7 @@ def _entry(shape: Mapping[str, Any]) -> Entry:
         title=title,
         tone=tone,
         who=_who(shape),
-        attempt=shape["attempt"],
+        attempt=shape["attempt"] if shape["type"] == "event" else None,
         code=shape.get("code") or "",
         text=shape.get("text") or "",
         notes=tuple(_notes(shape)),
@@ -95,7 +95,9 @@ def _title(shape: Mapping[str, Any]) -> tuple[str, str]:
     known = DECISIONS if shape["type"] == "decision" else EVENTS
     title, tone = known.get(shape["kind"], (shape["kind"].replace("_", " ").capitalize(), "cancelled"))
     title = title.replace("{provider}", _provider(shape))
-    why = _why(shape)
+    if shape["kind"] == Decision.FOLLOW and shape["attempt"]:
+        title = "Nothing more is to be sent: its receipts are followed"
+    why = "" if shape["kind"] == FactKind.OUTCOME_UNKNOWN else _why(shape)
     machine = ", by a machine" if shape.get("machine") else ""
     return title + machine + (f": {why}" if why else ""), tone
 

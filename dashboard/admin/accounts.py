@@ -42,6 +42,22 @@ def adapter_of(kind: str) -> type[base.Provider] | None:
         return None
 
 
+def described(kind: str) -> dict[str, Any] | None:
+    """What the pages say about an adapter. A template would call the class itself."""
+    adapter = adapter_of(kind)
+    if adapter is None:
+        return None
+    return {
+        "title": adapter.title,
+        "channels": ", ".join(sorted(adapter.channels)),
+        "methods": ", ".join(sorted(adapter.hook_methods)),
+        "signature_covers": adapter.signature_covers,
+        "echoes_metadata": adapter.echoes_metadata,
+        "sends_receipts": adapter.sends_receipts,
+        "timeout": adapter.timeout,
+    }
+
+
 @admin.register(ProviderAccount)
 class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("code", "kind", "channel", "state", "rate", "in_flight", "weight", "price")
@@ -89,7 +105,7 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 **self.admin_site.each_context(request),
                 "opts": self.opts,
                 "title": "Add a provider account",
-                "kinds": [(kind, adapter_of(kind)) for kind in registry.kinds()],
+                "kinds": [(kind, described(kind)) for kind in registry.kinds()],
             }
             return TemplateResponse(request, "admin/providers/provideraccount/kinds.html", context)
         return super().add_view(request, form_url, extra_context)
@@ -165,7 +181,7 @@ class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def _panel(self, request: HttpRequest, account: ProviderAccount) -> dict[str, Any]:
         return {
             "account": account,
-            "adapter": adapter_of(account.kind),
+            "adapter": described(account.kind),
             "circuit": circuit_of(account),
             "can_act": self.has_change_permission(request, account),
             "test_form": TestSendForm(account=account),

@@ -46,6 +46,11 @@ def reason(code: str) -> str:
 
 
 @register.filter
+def spaced(code: str) -> str:
+    return code.replace("_", " ")
+
+
+@register.filter
 def failure(code: str) -> str:
     return words.failure(code)
 
