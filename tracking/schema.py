@@ -21,6 +21,7 @@ MAX_ITEMS = 1_000
 MAX_AHEAD = timedelta(days=30)  # scheduled_at
 MAX_DEPTH = 20
 MAX_NODES = 50_000
+MAX_NUMBER = 2**63
 MAX_ERRORS = 100
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -80,9 +81,17 @@ def _json(value: dict[str, Any]) -> dict[str, Any]:
             nodes.extend((key, depth) for key in node)
         elif isinstance(node, list):
             nodes.extend((child, depth + 1) for child in node)
-        elif isinstance(node, str) and "\x00" in node:
-            raise PydanticCustomError("nul", "must not contain a NUL character")
+        else:
+            _scalar(node)
     return value
+
+
+def _scalar(value: Any) -> None:
+    if isinstance(value, str):
+        _text(value)
+    elif isinstance(value, int | float) and abs(value) >= MAX_NUMBER:
+        # jsonb gives 1e20 back as an integer, which would be too long to be encoded again
+        raise PydanticCustomError("number", "must not contain a number beyond 64 bits")
 
 
 def _headers(value: dict[str, str]) -> dict[str, str]:

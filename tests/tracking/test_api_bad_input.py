@@ -124,7 +124,7 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
     *(
         (f"/{name}", {**EMAIL, name: value})
         for name in ("metadata", "variables")
-        for value in ("x", [], 7, None, {"a": "\0"}, {"\0": "a"}, nested(30))
+        for value in ("x", [], 7, None, {"a": "\0"}, {"\0": "a"}, nested(30), {"a": 1e20}, {"a": [-(10**40)]}, {"a": 2**63})
     ),
     # texts
     *((f"/{name}", {**EMAIL, name: 7}) for name in ("subject", "sender", "template_id", "external_id", "category", "reply_to")),
