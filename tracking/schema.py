@@ -1,33 +1,36 @@
 """What a request to send may hold: strict models that report every error at once. Called by submit and the API. No ORM.
 
-Nothing that passes here can fail in the database: no NUL, no text longer than its column, no nesting that jsonb or the
-encoder would refuse. An error never repeats a value, so that stored answers hold no recipient.
+An error never repeats a value, so that stored answers hold no recipient.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
+from datetime import datetime, timedelta
+from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tracking import address
+from tracking.fields import (
+    CHANNELS,
+    MAX_ITEMS,
+    Base64,
+    ChannelName,
+    Headers,
+    Json,
+    Line,
+    Mail,
+    Mailbox,
+    Moment,
+    Recipients,
+    Text,
+    Word,
+)
 from tracking.policy import RetryOverrides
 
-MAX_ITEMS = 1_000
 MAX_AHEAD = timedelta(days=30)  # scheduled_at
-MAX_DEPTH = 20
-MAX_NODES = 50_000
-MAX_NUMBER = 2**63
 MAX_ERRORS = 100
-
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_HEADER = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$")
-_BASE64 = re.compile(r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")
-_RFC3339 = re.compile(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:?\d\d)$")
 
 
 class FieldError(NamedTuple):
@@ -41,95 +44,6 @@ class Invalid(Exception):
     def __init__(self, errors: Iterable[FieldError]) -> None:
         self.errors = list(errors)
         super().__init__("; ".join(f"{pointer}: {detail}" for pointer, detail in self.errors))
-
-
-# --- values
-
-
-def _text(value: str) -> str:
-    if "\x00" in value:
-        raise PydanticCustomError("nul", "must not contain a NUL character")
-    return value
-
-
-def _line(value: str) -> str:
-    if _CONTROL.search(value):
-        raise PydanticCustomError("control", "must be one line without control characters")
-    return value
-
-
-def _moment(value: Any) -> datetime:
-    if not isinstance(value, str) or not _RFC3339.match(value):
-        raise PydanticCustomError("moment", "must be an RFC 3339 date and time with its offset from UTC")
-    try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise PydanticCustomError("moment", "is not a possible date and time") from None
-
-
-def _json(value: dict[str, Any]) -> dict[str, Any]:
-    """Any JSON, within what can be stored and encoded again."""
-    nodes: list[tuple[Any, int]] = [(value, 1)]
-    seen = 0
-    while nodes:
-        node, depth = nodes.pop()
-        seen += 1
-        if depth > MAX_DEPTH or seen > MAX_NODES:
-            raise PydanticCustomError("complex", "must not be nested deeper than 20 levels or hold over 50,000 values")
-        if isinstance(node, dict):
-            nodes.extend((child, depth + 1) for child in node.values())
-            nodes.extend((key, depth) for key in node)
-        elif isinstance(node, list):
-            nodes.extend((child, depth + 1) for child in node)
-        else:
-            _scalar(node)
-    return value
-
-
-def _scalar(value: Any) -> None:
-    if isinstance(value, str):
-        _text(value)
-    elif isinstance(value, int | float) and abs(value) >= MAX_NUMBER:
-        # jsonb gives 1e20 back as an integer, which would be too long to be encoded again
-        raise PydanticCustomError("number", "must not contain a number beyond 64 bits")
-
-
-def _headers(value: dict[str, str]) -> dict[str, str]:
-    if not all(_HEADER.match(name) for name in value):
-        raise PydanticCustomError("header", "has a name that is not a header's name")
-    return value
-
-
-def _base64(value: str) -> str:
-    if not _BASE64.match(value):
-        raise PydanticCustomError("base64", "must be base64 (RFC 4648) without line breaks")
-    return value
-
-
-def _mail(value: str) -> str:
-    try:
-        return address.email(value)
-    except address.Bad as bad:
-        raise PydanticCustomError("address", "{why}", {"why": str(bad)}) from None
-
-
-def _mailbox(value: str) -> str:
-    try:
-        return address.mailbox(value)
-    except address.Bad as bad:
-        raise PydanticCustomError("address", "{why}", {"why": str(bad)}) from None
-
-
-Text = Annotated[str, AfterValidator(_text)]
-Line = Annotated[str, AfterValidator(_line)]
-Json = Annotated[dict[str, Any], AfterValidator(_json)]
-Moment = Annotated[datetime, BeforeValidator(_moment)]
-Mail = Annotated[str, Field(max_length=320), AfterValidator(_mail)]
-Mailbox = Annotated[str, Field(max_length=640), AfterValidator(_mailbox)]
-Word = Annotated[Line, Field(min_length=1, max_length=100)]
-Recipients = Annotated[list[Annotated[str, Field(max_length=500)]], Field(min_length=1, max_length=MAX_ITEMS)]
-ChannelName = Literal["email", "sms", "push", "chat"]
-CHANNELS = get_args(ChannelName)
 
 
 # --- models
@@ -148,7 +62,7 @@ class Content(Strict):
 class Attachment(Strict):
     filename: Annotated[Line, Field(min_length=1, max_length=255)]
     content_type: Annotated[str, Field(max_length=127, pattern=r"^[\w.+-]+/[\w.+-]+$")]
-    content: Annotated[str, Field(min_length=1), AfterValidator(_base64)]
+    content: Base64
     inline_id: Annotated[Line, Field(max_length=100)] = ""
 
 
@@ -162,9 +76,7 @@ class Notification(Strict):
     reply_to: Mailbox | None = None
     cc: Annotated[list[Mail], Field(max_length=50)] = []
     bcc: Annotated[list[Mail], Field(max_length=50)] = []
-    headers: Annotated[
-        dict[str, Annotated[Line, Field(max_length=2_000)]], Field(max_length=50), AfterValidator(_headers)
-    ] = {}
+    headers: Headers = {}
     attachments: Annotated[list[Attachment], Field(max_length=20)] = []
     subject: Annotated[Line, Field(max_length=998)] = ""
     content: Content = Content()
