@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from django.db import InterfaceError, InternalError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout
@@ -29,10 +29,18 @@ class DatabaseAway:
         if not is_away(error):
             return None
         log.error("the database is away: %s", error)
+        _discard_broken()
         if request.path_info.startswith("/v1/"):
             return problems.unavailable("The database is not available; nothing was stored.")
         headers = {"Retry-After": problems.RETRY_AFTER}
         return HttpResponse("The database is not available.\n", status=503, content_type="text/plain", headers=headers)
+
+
+def _discard_broken() -> None:
+    """The pool's other connections have most likely ended too: one request meets that, and not one for each of them."""
+    pool = getattr(connection, "pool", None)  # only PostgreSQL's wrapper knows pools, and only the web's has one
+    if pool is not None and not pool.closed:
+        pool.check()
 
 
 def is_away(error: BaseException) -> bool:
