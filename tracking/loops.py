@@ -32,7 +32,8 @@ LOOK_EVERY = 1.0  # seconds: a lost wake-up costs no more than this
 HOUSEKEEPING = 2.0  # seconds between two looks at leases, expiry, unmatched receipts and the other loops
 DRAIN = 20.0  # seconds that hand-overs under way are waited for when a loop ends
 OUTCOMES = 500  # at most in one transaction
-GATHER = 0.002  # seconds that the first outcome waits for others: they share a transaction
+# Seconds that the first outcome, and the latest one, wait for others: they share a transaction.
+GATHER, GAP = 0.01, 0.002
 SAME_ACCOUNTS = 0.02  # seconds for which a busy loop goes on with the accounts that it knows to have work
 
 
@@ -162,7 +163,7 @@ class Dispatcher:
         with suppress(queue.Empty):
             while len(found) < min(OUTCOMES, self.in_flight):
                 found.append(self._outcomes.get(timeout=wait))
-                wait = max(0.0, until - time.monotonic())
+                wait = max(0.0, min(GAP, until - time.monotonic()))
         return found
 
     def quiet_bell(self) -> None:
