@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -153,6 +153,7 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Project
         exclude = ("accounts",)  # noqa: DJ006
+        widgets: ClassVar = {"retry": forms.Textarea(attrs={"rows": 4, "spellcheck": "false"})}
 
     def clean_retry(self) -> dict[str, Any]:
         return self.cleaned_data["retry"] or {}  # an emptied field means: no overrides

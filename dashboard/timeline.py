@@ -67,7 +67,9 @@ class Entry:
 
 
 def entries(found: Iterable[Mapping[str, Any]]) -> list[Entry]:
-    return [_entry(shape) for shape in found]
+    shapes = list(found)
+    through = {shape["attempt"]: shape["provider"] for shape in shapes if shape["type"] == "attempt"}
+    return [_entry({**shape, "provider": shape["provider"] or through.get(shape["attempt"])}) for shape in shapes]
 
 
 def _entry(shape: Mapping[str, Any]) -> Entry:

@@ -36,6 +36,11 @@ def moment(value: datetime | None) -> SafeString | str:
 
 
 @register.filter
+def relative(value: datetime) -> str:
+    return words.ago(value)
+
+
+@register.filter
 def exactly(value: datetime | None) -> str:
     return words.exact(value) if value else "–"
 
