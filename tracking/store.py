@@ -120,6 +120,8 @@ _LOCK = (
     f"SELECT {', '.join(_READ_MESSAGE)} FROM message"
     " WHERE id = ANY(%s) AND id BETWEEN %s AND %s ORDER BY id FOR NO KEY UPDATE"
 )
+_PAGE = f"SELECT {', '.join(_READ_MESSAGE)} FROM message WHERE id > %s ORDER BY id LIMIT %s"
+_READ = f"SELECT {', '.join(_READ_MESSAGE)} FROM message WHERE id = ANY(%s) AND id BETWEEN %s AND %s ORDER BY id"
 _READ_ATTEMPT = [*ATTEMPT_KEY, *ATTEMPT_FIXED, "finished_at", "reference"]
 _ATTEMPTS = (
     f"SELECT {', '.join(_READ_ATTEMPT)}, {', '.join(ATTEMPT_FACTS)} FROM attempt"
@@ -170,13 +172,28 @@ def lock_messages(message_ids: Collection[UUID]) -> dict[UUID, MessageRow]:
     if not message_ids:
         return {}
     keys = sorted(set(message_ids))
-    bounds = (keys, keys[0], keys[-1])
+    return _load(_LOCK, (keys, keys[0], keys[-1]))
+
+
+def read_messages(message_ids: Collection[UUID]) -> dict[UUID, MessageRow]:
+    """As `lock_messages`, without locking: for checks, which change nothing."""
+    keys = sorted(set(message_ids))
+    return _load(_READ, (keys, keys[0], keys[-1])) if keys else {}
+
+
+def read_page(after: UUID, limit: int) -> dict[UUID, MessageRow]:
+    """The next messages in id order, with their attempts, without locking."""
+    return _load(_PAGE, (after, limit))
+
+
+def _load(statement: str, params: Sequence[Any]) -> dict[UUID, MessageRow]:
     with connection.cursor() as cursor:
         cursor.adapters.register_loader("timestamptz", TimestamptzLoader)  # ten times as fast as Django's own
-        cursor.execute(_LOCK, bounds)
+        cursor.execute(statement, params)
         rows = {row[0]: _message(row) for row in cursor.fetchall()}
-        if any(row.attempts for row in rows.values()):
-            cursor.execute(_ATTEMPTS, bounds)
+        if rows and (statement is not _LOCK or any(row.attempts for row in rows.values())):
+            keys = list(rows)
+            cursor.execute(_ATTEMPTS, (keys, keys[0], keys[-1]))
             for values in cursor.fetchall():
                 if (message := rows.get(values[0])) is not None:
                     message.tries.append(_attempt(values))

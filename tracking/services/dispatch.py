@@ -235,7 +235,9 @@ def finish(outcomes: Sequence[Outcome]) -> None:
         leases = [(outcome.handover.message_id, outcome.handover.token) for outcome in outcomes]
         ended = [lease for lease in leases if lease[0] not in again]
         waiting = [(*lease, again[lease[0]]) for lease in leases if lease[0] in again]
-        work.save([store.dropped(ended), store.released(waiting)])
+        # where the lease had run out, the row is gone: what was told too late may be tried again all the same
+        anew = store.queued([_queue_row(work.messages[key], due) for key, due in again.items()])
+        work.save([store.dropped(ended), store.released(waiting), anew])
     # an orphan says that our worker died, and nothing of the account
     circuit.learn([(outcome.handover.account_id, outcome.error) for outcome in outcomes if not outcome.orphaned])
 
@@ -282,6 +284,17 @@ def _decide(
     if row.status is Status.FAILED and policy.retryable(failure):
         work.decide(row, Decision.GIVE_UP, source=DISPATCH, text=f"{row.budget_used} attempts failed")
     return None
+
+
+def _queue_row(row: MessageRow, due: datetime) -> dict[str, Any]:
+    return {
+        "message_id": row.id,
+        "project_id": row.project_id,
+        "account_id": row.account_id,
+        "priority": row.priority,
+        "due_at": due,
+        "expires_at": row.expires_at,
+    }
 
 
 def _policies(project_ids: set[int]) -> dict[int, RetryPolicy]:

@@ -1,0 +1,31 @@
+"""`manage.py check_invariants`: recount, and report what disagrees. Exit code 1 if anything does."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from tracking.services import check
+
+
+class Command(BaseCommand):
+    help = (
+        "Compare what is stored with what the raw rows say: statuses with their facts, metrics with a recount, the"
+        " queue with what is to be sent. Changes nothing, and may run at any time."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--chunk", type=int, default=check.CHUNK, help="messages read at a time")
+        parser.add_argument("--show", type=int, default=100, help="how many differences are listed; all are counted")
+
+    def handle(self, *, chunk: int, show: int, **options: Any) -> None:
+        found = 0
+        for found, difference in enumerate(check.differences(chunk), 1):
+            if found <= show:
+                self.stdout.write(str(difference))
+        self.stdout.write(f"{found} differences" if found else "everything agrees")
+        if found:
+            sys.exit(1)
