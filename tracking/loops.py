@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 
+import psycopg
 from django.conf import settings
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from tracking import accounts, wake
 from tracking.models import Heartbeat
@@ -27,11 +28,14 @@ from tracking.services import dispatch, receive
 log = logging.getLogger(__name__)
 
 DISPATCH, RECEIVE = "dispatch", "receive"
+_CHANNELS = {DISPATCH: wake.DISPATCH, RECEIVE: wake.RECEIVE}
 _LOCKS = {DISPATCH: 7001, RECEIVE: 7002}  # the first half of each loop's advisory lock
 LOOK_EVERY = 1.0  # seconds: a lost wake-up costs no more than this
 HOUSEKEEPING = 2.0  # seconds between two looks at leases, expiry, unmatched receipts and the other loops
 DRAIN = 20.0  # seconds that hand-overs under way are waited for when a loop ends
 OUTCOMES = 500  # at most in one transaction
+PATIENCE = 8.0  # seconds after its time for which a loop still waits for the database: django-q2 allows 60 in all
+_AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 # Seconds that the first outcome, and the latest one, wait for others: they share a transaction.
 GATHER, GAP = 0.01, 0.002
 SAME_ACCOUNTS = 0.02  # seconds for which a busy loop goes on with the accounts that it knows to have work
@@ -73,6 +77,7 @@ class Dispatcher:
     def __init__(self) -> None:
         self._lanes: dict[int, Lane] = {}
         self._outcomes: queue.SimpleQueue[dispatch.Outcome] = queue.SimpleQueue()
+        self._learned: list[dispatch.Outcome] = []  # not on record yet: more than one where the database is away
         self.bell, self._ring = os.pipe()
         os.set_blocking(self._ring, False)
         os.set_blocking(self.bell, False)
@@ -148,11 +153,13 @@ class Dispatcher:
             os.write(self._ring, b"!")
 
     def _finish(self) -> int:
-        outcomes = self._gather()
-        if outcomes:
-            dispatch.finish(outcomes)
-            for outcome in outcomes:
-                self._lanes[outcome.handover.account_id].in_flight -= 1
+        self._learned += self._gather()
+        if not self._learned:
+            return 0
+        dispatch.finish(self._learned)
+        outcomes, self._learned = self._learned, []
+        for outcome in outcomes:
+            self._lanes[outcome.handover.account_id].in_flight -= 1
         return len(outcomes)
 
     def _gather(self) -> list[dispatch.Outcome]:
@@ -181,6 +188,9 @@ class Dispatcher:
         self._abandoned = True
         while self._finish():
             pass
+
+    def close(self) -> None:
+        self._abandoned = True
         for lane in self._lanes.values():
             lane.close()
         os.close(self.bell)
@@ -189,18 +199,49 @@ class Dispatcher:
 def run_dispatch(slot: int, *, seconds: float, others: Callable[[], None], handing_on: Callable[[], None]) -> bool:
     """Hold a dispatch slot for a while. False where another process holds it. `others` looks after the other loops,
     `handing_on` is called when no more is claimed and the slot is free again."""
-    listener = wake.Listener(wake.DISPATCH)
+    until = time.monotonic() + seconds + PATIENCE
     dispatcher = Dispatcher()
+
+    def work(listener: wake.Listener) -> None:
+        _dispatch_until(listener, dispatcher, _Clock(seconds), slot, others)
+
     try:
-        with listener.slot(_LOCKS[DISPATCH], slot) as held:
-            if not held:
-                return False
-            _dispatch_until(listener, dispatcher, _Clock(seconds), slot, others)
-        handing_on()
-        dispatcher.drain(DRAIN)
+        if not _hold(DISPATCH, slot, work):
+            return False
+        _outlast(handing_on, until)
+        _outlast(lambda: dispatcher.drain(DRAIN), until)
         return True
     finally:
-        listener.close()
+        dispatcher.close()
+
+
+def _hold(name: str, slot: int, work: Callable[[wake.Listener], None]) -> bool:
+    """Work while holding the slot. False where another process holds it; True also where the database went away."""
+    try:
+        listener = wake.Listener(_CHANNELS[name])
+        try:
+            with listener.slot(_LOCKS[name], slot) as held:
+                if held:
+                    work(listener)
+                return held
+        finally:
+            listener.close()
+    except _AWAY as error:
+        log.warning("the %s loop lost the database: %s", name, error)
+        connection.close()
+        return True
+
+
+def _outlast(step: Callable[[], None], until: float) -> None:
+    """Do it as soon as the database is back: what hand-overs have learned is worth waiting for."""
+    while True:
+        try:
+            return step()
+        except _AWAY:
+            connection.close()
+            if time.monotonic() > until or _stopping[0]:
+                raise
+            time.sleep(0.5)
 
 
 def _dispatch_until(
@@ -224,22 +265,21 @@ def _dispatch_until(
 
 def run_receive(slot: int, *, seconds: float, others: Callable[[], None], handing_on: Callable[[], None]) -> bool:
     """Hold a receive slot for a while, as `run_dispatch`."""
-    listener = wake.Listener(wake.RECEIVE)
-    try:
-        with listener.slot(_LOCKS[RECEIVE], slot) as held:
-            if not held:
-                return False
-            clock = _Clock(seconds)
-            while clock.running():
-                if clock.housekeeping():
-                    beat(RECEIVE, slot, {})
-                    others()
-                if not receive.drain() and not receive.retry_unmatched():
-                    listener.wait(LOOK_EVERY)
-        handing_on()
-        return True
-    finally:
-        listener.close()
+    until = time.monotonic() + seconds + PATIENCE
+
+    def work(listener: wake.Listener) -> None:
+        clock = _Clock(seconds)
+        while clock.running():
+            if clock.housekeeping():
+                beat(RECEIVE, slot, {})
+                others()
+            if not receive.drain() and not receive.retry_unmatched():
+                listener.wait(LOOK_EVERY)
+
+    if not _hold(RECEIVE, slot, work):
+        return False
+    _outlast(handing_on, until)
+    return True
 
 
 class _Clock:

@@ -27,7 +27,7 @@ from providers.base import (
 from providers.models import Circuit
 from tests.builders import make_account, make_project
 from tests.tracking.lives import queue_message, status_of
-from tracking import accounts, circuit
+from tracking import accounts, circuit, loops
 from tracking.loops import Dispatcher
 from tracking.models import Attempt, Content, Event, Message, QueueRow, Suppression, Switch
 from tracking.services import dispatch
@@ -397,6 +397,28 @@ def test_a_provider_that_can_be_asked_is_asked_after_a_crash(known: bool) -> Non
     assert (message.status, message.reference) == (("sent", "found") if known else ("pending", ""))
     assert QueueRow.objects.exists() is not known
     assert Scripted.sent == []
+
+
+def test_what_hand_overs_learned_outlasts_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's connections end while a hand-over is under way, as when PostgreSQL is restarted."""
+
+    def script(outbound: Outbound) -> SendResult:
+        with connection.cursor() as cursor:  # the sender thread's own
+            cursor.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            )
+            assert cursor.fetchone()[0] >= 2  # the loop's and its listener's
+        connection.close()
+        return SendResult("taken")
+
+    monkeypatch.setattr(Scripted, "script", staticmethod(script))
+    project = make_project()
+    message_id = queue_message(project, make_account(project, kind="scripted"))
+    handed_on: list[str] = []
+    assert loops.run_dispatch(0, seconds=2, others=lambda: None, handing_on=lambda: handed_on.append("next"))
+    assert (status_of(message_id), handed_on) == ("sent", ["next"])
+    assert len(Scripted.sent) == 1
 
 
 @pytest.mark.parametrize("known", [True, False])
