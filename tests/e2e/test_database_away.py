@@ -36,12 +36,20 @@ def hook(stack: Stack) -> requests.Response:
     return requests.post(stack.made["box"]["hook_url"], data=body, headers=headers, timeout=20)
 
 
+def asked(stack: Stack) -> int:
+    headers = {"Authorization": f"Bearer {stack.key}"}
+    status = requests.get(f"{stack.url}/v1/notifications", headers=headers, timeout=20).status_code
+    assert status in (200, 503)
+    return status
+
+
 def test_away_and_back(stack: Stack, server: PrivateServer):
     before = [stack.send("box", f"u{number}@example.org")["id"] for number in range(20)]
     web = {process.pid for process in stack.processes() if "-m granian" in process.command}
     server.stop()
 
-    answer = stack.post("/v1/notifications", {"channel": "email", "recipient": "ada@example.org"})
+    message = {"channel": "email", "recipient": "ada@example.org", "content": {"text": "Hello."}}
+    answer = stack.post("/v1/notifications", message)
     assert answer.status_code == 503
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert int(answer.headers["Retry-After"]) > 0
@@ -51,8 +59,9 @@ def test_away_and_back(stack: Stack, server: PrivateServer):
     assert stack.ready()[0] == 503
 
     assert server.start() == stack.database
-    until(lambda: hook(stack).status_code == 200, 30, "the hook takes receipts again")
+    until(lambda: hook(stack).status_code == 200, 30, "the hook takes receipts again")  # a provider comes again, too
     stack.await_ready(BACK_SECONDS)
+    until(lambda: all(asked(stack) == 200 for _ in range(20)), 30, "each web process forgets its broken connections")
     after = stack.send("box", "later@example.org")["id"]
     for message in (*before, after):
         stack.await_status(message, "delivered", "read", seconds=BACK_SECONDS)
