@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.forms.fields import InvalidJSONInput
 from django.utils.html import escape
 
 from providers import base, registry
@@ -19,6 +21,9 @@ from tracking.services import suppress
 
 PREFIX = "setting_"  # of the fields that stand for an adapter's settings
 CLEAR = "clear_"  # of the boxes that remove a secret
+
+
+_UNSTORABLE = re.compile(r"\\u(0000|d[89a-f])", re.IGNORECASE)
 
 
 def field_name(setting: base.Setting) -> str:
@@ -119,7 +124,21 @@ def _field(setting: base.Setting) -> forms.Field:
     return forms.CharField(**common)
 
 
-class _Mapping(forms.JSONField):
+class StorableJson(forms.JSONField):
+    """JSON that jsonb takes and a page can show: no NUL, no halves of characters (whole ones need no escape)."""
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and _UNSTORABLE.search(value):
+            raise ValidationError("It holds characters that cannot be stored.")
+        return super().to_python(value)
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        if isinstance(data, str) and _UNSTORABLE.search(data):
+            return InvalidJSONInput(data)
+        return super().bound_data(data, initial)
+
+
+class _Mapping(StorableJson):
     def clean(self, value: Any) -> dict[str, Any]:
         found = super().clean(value) or {}
         if not isinstance(found, Mapping):
@@ -153,6 +172,7 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Project
         exclude = ("accounts",)  # noqa: DJ006
+        field_classes: ClassVar = {"retry": StorableJson}
         widgets: ClassVar = {"retry": forms.Textarea(attrs={"rows": 4, "spellcheck": "false"})}
 
     def clean_retry(self) -> dict[str, Any]:

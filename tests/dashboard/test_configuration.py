@@ -41,7 +41,9 @@ def test_a_project_is_made_paused_and_granted(client):
     assert (project.code, project.retry, project.paused) == ("shop", {}, True)
 
 
-@pytest.mark.parametrize("retry", ['{"max_attempts": 0}', '{"nonsense": 1}', "[1]", "{", '"x"'])
+@pytest.mark.parametrize(
+    "retry", ['{"max_attempts": 0}', '{"nonsense": 1}', "[1]", "{", '"x"', '{"\\ud800": 1}', '{"\\u0000": 1}']
+)
 def test_a_bad_retry_policy_is_an_error_at_the_field(client, retry):
     response = client.post("/admin/tracking/project/add/", {"code": "shop", "retry": retry, **NO_GRANTS})
     assert response.status_code == 200
@@ -237,3 +239,19 @@ def test_batches_are_only_read(client):
     assert client.get(f"/admin/tracking/message/?batch={batch}").context["cl"].result_count == 3
     assert client.post(f"/admin/tracking/batch/{batch}/change/", {"size": 1}).status_code == 405
     assert client.get("/admin/tracking/batch/add/").status_code == 403
+
+
+@pytest.mark.parametrize("key", ["nonsense", "%00", "-1", "99999999999999999999999", "_", "%3Cscript%3E"])
+@pytest.mark.parametrize(
+    "model", ["message", "batch", "inbound", "unmatched", "project", "apikey", "suppression", "switch"]
+)
+def test_odd_object_ids_are_never_an_error_of_ours(client, model, key):
+    for page in ("change", "history", "delete"):
+        response = client.get(f"/admin/tracking/{model}/{key}/{page}/", follow=True)
+        assert response.status_code in (200, 403, 404)
+        assert "<script>" not in text(response)
+
+
+@pytest.mark.parametrize("app", ["tracking", "providers", "auth"])
+def test_the_pages_of_an_app_are_listed(client, app):
+    assert client.get(f"/admin/{app}/").status_code == 200
