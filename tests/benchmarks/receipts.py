@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 
 from providers.models import ProviderAccount
 from providers.sandbox import wire
@@ -50,7 +51,7 @@ class Receipts(Row):
     def prepare(self) -> None:
         self.account = self.stage.sandbox()
         self.port = self.stage.web()
-        self.resources.enter_context(self.stage.loops("receive"))
+        self.resources.enter_context(self.stage.loops("receive", settings.RECEIVE_LOOPS))
 
     def _messages(self) -> list[UUID]:
         self.stage.empty(*_OURS)
