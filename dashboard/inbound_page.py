@@ -44,7 +44,7 @@ def body_text(body: bytes, content_type: str) -> tuple[str, str]:
     if len(body) <= SHOWN:
         try:
             return "JSON", orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
-        except orjson.JSONDecodeError:
+        except (orjson.JSONDecodeError, TypeError):  # or nested deeper than can be written again
             pass
     try:
         text = cut.decode("utf-8", "replace" if content_type.startswith(_TEXT) else "strict")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import http.cookiejar
 import math
 import os
+import re
 import socket
 import ssl
 import threading
@@ -72,7 +73,7 @@ class _Connection(HTTPConnection):
             raise NewConnectionError(self, str(error)) from error
         for address in found if _call.policy else ():
             if _call.policy and not _call.policy.permits(str(address[4][0])):
-                raise AddressRefused(f"{self.host} leads to {address[4][0]}, which is not allowed")
+                raise AddressRefused(f"{self.host} leads to an address that is not allowed")
         try:
             return sockets.connect(found)
         except OSError as error:
@@ -153,11 +154,24 @@ def _read(response: requests.Response) -> requests.Response:
 
 def _failure(error: Exception) -> HttpError:
     if _call.written:
-        return HttpError(f"no answer: {error}", FailureClass.AMBIGUOUS)
+        return HttpError(f"no answer: {_reason(error)}", FailureClass.AMBIGUOUS)
     if sockets.expired():
-        return HttpError(f"could not connect in time: {error}", FailureClass.TIMEOUT)
+        return HttpError(f"could not connect in time: {_reason(error)}", FailureClass.TIMEOUT)
     untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
-    return HttpError(f"could not connect: {error}", FailureClass.TEMPORARY, account_fault=untrusted)
+    return HttpError(f"could not connect: {_reason(error)}", FailureClass.TEMPORARY, account_fault=untrusted)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in the words of the system. Not those of the libraries: they repeat the address, which may hold
+    a secret, and applications read this text."""
+    innermost = list(_causes(error))[-1]
+    return os.strerror(innermost.errno) if isinstance(innermost, OSError) and innermost.errno else _words(innermost)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {error.verify_message}"
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -209,7 +223,7 @@ def request(
     try:
         answer = session(policy).request(method, url, headers=dict(headers or {}), data=body, timeout=timeout)
     except requests.RequestException as error:  # an address or a header that cannot be put into a request
-        raise HttpError(str(error), FailureClass.PERMANENT, account_fault=True) from error
+        raise HttpError(_reason(error), FailureClass.PERMANENT, account_fault=True) from error
     return Response(answer.status_code, CaseInsensitiveDict(answer.headers), answer.content)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from providers.email.mime import RESERVED
 from tracking import address
 
 MAX_ITEMS = 1_000
@@ -20,9 +21,9 @@ MAX_DEPTH = 20
 MAX_NODES = 50_000
 MAX_NUMBER = 2**63
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_HEADER = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$")
-_BASE64 = re.compile(r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+_HEADER = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}\Z")
+_BASE64 = re.compile(r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 _RFC3339 = re.compile(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:?\d\d)$")
 
 
@@ -77,6 +78,10 @@ def _scalar(value: Any) -> None:
 def _headers(value: dict[str, str]) -> dict[str, str]:
     if not all(_HEADER.match(name) for name in value):
         raise PydanticCustomError("header", "has a name that is not a header's name")
+    if reserved := sorted(name for name in value if name.lower() in RESERVED or name.lower().startswith("content-")):
+        raise PydanticCustomError("header", "must not hold {names}", {"names": ", ".join(reserved)})
+    if len({name.lower() for name in value}) < len(value):
+        raise PydanticCustomError("header", "names the same header twice")
     return value
 
 

@@ -16,7 +16,7 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from providers.base import HookRequest, Proof, Provider, VerificationFailed
-from tracking import accounts, wake
+from tracking import accounts, body, wake
 from tracking.services import inbound
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,10 @@ def receive(request: HttpRequest, token: str) -> HttpResponse:
         hook = _raw(request)
     except RequestDataTooBig:
         return _answer(413, "the body is larger than 10 MiB")
-    except UnreadablePostError:
+    except (UnreadablePostError, OSError):
         return _answer(400, "the body ended early")
+    except body.LengthWrong:
+        return _answer(400, "the Content-Length is not a number")
     proof = _verify(adapter, hook)
     if proof is None:
         return _answer(401, "the request does not prove that it comes from the provider")
@@ -55,7 +57,7 @@ def _raw(request: HttpRequest) -> HookRequest:
         method=request.method or "",
         url=settings.PUBLIC_URL + request.get_full_path(),
         headers={name.lower(): value for name, value in request.headers.items()},
-        body=request.body,
+        body=body.read(request),
         received_at=datetime.now(UTC),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,7 +20,7 @@ class RetryOverrides(BaseModel):
     initial_delay: float | None = Field(default=None, ge=0, le=86_400)
     max_delay: float | None = Field(default=None, ge=0, le=86_400)
     backoff_factor: float | None = Field(default=None, ge=1, le=10)
-    retry_conditions: list[FailureClass] | None = Field(default=None, strict=False)
+    retry_conditions: list[Annotated[FailureClass, Field(strict=False)]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from dashboard import actions, words
+from dashboard.filters import ListedFiltersOnly
 from dashboard.forms import CLEAR, TestSendForm, account_form, field_name
 from dashboard.templatetags.postroom import tag
 from providers import base, registry
@@ -59,7 +60,7 @@ def described(kind: str) -> dict[str, Any] | None:
 
 
 @admin.register(ProviderAccount)
-class AccountAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class AccountAdmin(ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("code", "kind", "channel", "state", "rate", "in_flight", "weight", "price")
     list_filter = ("channel", "kind", "enabled")
     list_select_related = ("circuit",)

@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from dashboard import actions
+from dashboard.filters import ListedFiltersOnly
 from dashboard.forms import ApiKeyForm, ProjectForm
 from dashboard.templatetags.postroom import moment, tag
 from tracking import wake
@@ -59,7 +60,7 @@ class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ApiKeyAdmin(ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     form = ApiKeyForm
     list_display = ("name", "project", "shown_prefix", "shown_scopes", "state", "created")
     list_filter = ("revoked", "project")

@@ -28,11 +28,11 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9 -]+")
 _CONTENT_TYPE = re.compile(r"(application|audio|font|image|model|text|video)/[\w.+-]+", re.ASCII)
 _LINE_LIMIT = 900  # RFC 5322 allows 998 octets; shorter lines are left as they are, so that no address is broken
 # Set here, or harmful: the rest of what callers name passes through (List-Unsubscribe, Precedence, …).
-_RESERVED = frozenset(
+RESERVED = frozenset(
     {"bcc", "cc", "from", "message-id", "mime-version", "reply-to", "resent-bcc", "return-path", "subject", "to"}
     | {ECHO_HEADER.lower()}
 )
-_ONCE = _RESERVED | {"content-type", "date", "sender"}
+_ONCE = RESERVED | {"content-type", "date", "sender"}
 
 
 class Unsendable(ValueError):
@@ -86,7 +86,7 @@ def _ascii_domain(address: str) -> str:
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The caller's own headers. Raises Unsendable for those that are ours to set, or would break the message."""
     for name, value in headers.items():
-        if name.lower() in _RESERVED or name.lower().startswith("content-"):
+        if name.lower() in RESERVED or name.lower().startswith("content-"):
             raise Unsendable(f"the header {name} cannot be set")
         _check_header(name, str(value))
     return {name: str(value) for name, value in headers.items()}

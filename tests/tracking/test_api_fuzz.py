@@ -31,7 +31,7 @@ RIGHT = {
     "chat": {"recipient": "ada", "template_id": "welcome"},
 }
 documents = st.builds(
-    lambda channel, changed: {"channel": channel, **RIGHT[channel], **changed},
+    lambda channel, changed: {"channel": channel} | RIGHT[channel] | changed,
     st.sampled_from(sorted(RIGHT)),
     st.dictionaries(st.sampled_from(sorted(Notification.model_fields)) | texts, values, max_size=4),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,14 +12,14 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 from django.db import connection, connections, transaction
-from django.test import Client
+from django.test import Client, RequestFactory
 
 from providers.models import ProviderAccount
 from providers.sandbox import wire
-from tests.builders import make_account, make_project
+from tests.builders import make_account, make_message, make_project
 from tests.tracking.lives import queue_message, status_of
-from tracking import ids
-from tracking.models import Attempt, Event, Inbound, Message, Project, QueueRow, Suppression, Unmatched
+from tracking import hooks, ids
+from tracking.models import Attempt, Event, Grant, Inbound, Message, Project, QueueRow, Suppression, Unmatched
 from tracking.services import dispatch, inbound, receive
 from tracking.services.record import Record
 
@@ -290,3 +291,38 @@ def test_a_missing_partition_never_loses_a_receipt(account: ProviderAccount, mes
     assert post(account, say("delivered", f"{message_id}.1")).status_code == 200
     receive.drain()
     assert status_of(message_id) == "delivered"
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2026-01-01T00:00:00+23:59"])
+def test_a_moment_outside_of_the_calendar_does_no_harm(account: ProviderAccount, message_id: UUID, at: str) -> None:
+    post(account, {**say("delivered", f"{message_id}.1"), "at": at}, say("opened", f"{message_id}.1"))
+    receive.drain()
+    assert status_of(message_id) == "read"
+    assert [event.said_at is None or event.said_at.year > 1 for event in Event.objects.filter(message_id=message_id)]
+
+
+def test_what_was_sent_elsewhere_takes_no_receipt_of_our_own_attempts(account: ProviderAccount) -> None:
+    """A project that names another's reference on a shared account gets nothing of it."""
+    own = queue_message(account.projects.get(), account)
+    [handover] = dispatch.start(account.pk, 1)
+    dispatch.finish([outcome := dispatch.hand_over(handover)])
+    assert outcome.result is not None
+    thief = make_project()
+    Grant.objects.create(project=thief, account=account)
+    stolen = make_message(thief, provider=account.code, provider_message_id=outcome.result.reference)
+    post(account, say("delivered", reference=outcome.result.reference))
+    receive.drain()
+    assert (status_of(own), status_of(stolen)) == ("delivered", "sent")
+
+
+def test_a_chunked_receipt_is_stored_whole(account: ProviderAccount, message_id: UUID) -> None:
+    body = orjson.dumps({"events": [say("delivered", f"{message_id}.1")]})
+    request = RequestFactory().post("/hooks/x", content_type="application/json")
+    request.META |= {
+        "HTTP_TRANSFER_ENCODING": "chunked",
+        "CONTENT_LENGTH": "",
+        "wsgi.input": io.BytesIO(body),
+        **{f"HTTP_{k.upper().replace('-', '_')}": v for k, v in wire.sign(SECRET, body, int(time.time())).items()},
+    }
+    assert hooks.receive(request, account.hook_token).status_code == 200
+    assert bytes(Inbound.objects.get().body) == body

@@ -7,6 +7,7 @@ from typing import IO, Any
 
 import orjson
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpResponse
 from django.http.request import UnreadablePostError
 from rest_framework.exceptions import UnsupportedMediaType
@@ -15,11 +16,11 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from tracking import body
 from tracking.api.problems import Problem
 
 MEDIA_TYPE = "application/json"
 MAX_DEPTH = 200  # what is parsed must be fit to be encoded again, for its digest
-_CHUNK = 64 * 1024
 
 
 def dumps(data: Any) -> bytes:
@@ -44,12 +45,12 @@ def document(request: Request) -> Any:
     return loads(_body(request))
 
 
-def loads(body: bytes) -> Any:
+def loads(raw: bytes) -> Any:
     try:
-        found = orjson.loads(body)
+        found = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise Problem(400, "malformed-json", f"The body is not JSON: {error}") from None
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _too_deep(found):
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _too_deep(found):
         raise Problem(400, "malformed-json", f"The body is nested deeper than {MAX_DEPTH} levels.")
     return found
 
@@ -70,28 +71,14 @@ def _children(node: Any) -> Any:
 
 
 def _body(request: Request) -> bytes:
-    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
-    length = request.META.get("CONTENT_LENGTH") or ""
-    if length and not (length.isascii() and length.isdecimal()):
-        raise Problem(400, "malformed", "The Content-Length is not a number.")
-    if int(length or 0) > limit:
-        raise _too_large(limit)
     try:
-        if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower() and not length:
-            return _chunked(request.META["wsgi.input"], limit)
-        body: bytes = request.body
+        return body.read(request._request)
+    except body.LengthWrong:
+        raise Problem(400, "malformed", "The Content-Length is not a number.") from None
+    except RequestDataTooBig:
+        raise _too_large(settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0) from None
     except (UnreadablePostError, OSError):
         raise Problem(400, "malformed-json", "The body ended early.") from None
-    return body
-
-
-def _chunked(stream: IO[bytes], limit: int) -> bytes:
-    body = bytearray()
-    while part := stream.read(_CHUNK):
-        body += part
-        if len(body) > limit:
-            raise _too_large(limit)
-    return bytes(body)
 
 
 def _too_large(limit: int) -> Problem:

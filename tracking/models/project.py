@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 
+import phonenumbers
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -47,6 +48,9 @@ class Project(models.Model):
         return self.code
 
     def clean(self) -> None:
+        self.default_region = self.default_region.upper()
+        if self.default_region and self.default_region not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValidationError({"default_region": "This is not the ISO code of a country, such as DE."})
         try:
             RetryOverrides.model_validate(self.retry)
         except Invalid as invalid:

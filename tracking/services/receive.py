@@ -182,7 +182,7 @@ def apply(items: Sequence[Item]) -> None:
             _fact(item, FactKind.OTHER if copy else FactKind(item.receipt.kind.value)),
             key=key,
             source=_source(item),
-            said_at=item.receipt.occurred_at,
+            said_at=_said_at(item.receipt),
             received_at=item.received_at,
         )
         if item.receipt.reference and not attempt.reference:  # it came before the send's answer
@@ -227,8 +227,10 @@ def _match(items: Sequence[Item]) -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute(
+            # The last one counts: an attempt of our own (they have a key) before what somebody says was sent elsewhere,
+            # or a project could take another's receipts by naming their reference.
             "SELECT account_id, reference, message_id, number FROM attempt WHERE reference = ANY(%s)"
-            " AND reference <> '' AND account_id = ANY(%s) ORDER BY message_id, number",
+            " AND reference <> '' AND account_id = ANY(%s) ORDER BY idempotency_key <> '', message_id, number",
             [[item.receipt.reference for item in by_reference], list({item.account_id for item in by_reference})],
         )
         known = {(account, reference): (message, number) for account, reference, message, number in cursor.fetchall()}
@@ -264,11 +266,19 @@ def dedupe_key(item: Item, number: int) -> str:
     return sha256(f"{item.account_id}|{number}|{receipt.kind}|{text}".encode()).hexdigest()[:40]
 
 
+def _said_at(receipt: Receipt) -> datetime | None:
+    """In UTC; a moment that is outside of the calendar there says nothing."""
+    try:
+        return receipt.occurred_at and receipt.occurred_at.astimezone(UTC)
+    except (OverflowError, ValueError):
+        return None
+
+
 def _fact(item: Item, kind: FactKind) -> Fact:
     receipt = item.receipt
     return Fact(
         kind,
-        receipt.occurred_at or item.received_at,
+        _said_at(receipt) or item.received_at,
         receipt.failure,
         receipt.bounce,
         clean(receipt.code, 100),
