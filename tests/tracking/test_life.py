@@ -16,7 +16,14 @@ import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from providers import registry
 from providers.base import (
@@ -148,6 +155,7 @@ class Lives(RuleBasedStateMachine):
         self.lives: dict[UUID, Life] = {}
         self.running: dict[UUID, Handover] = {}  # under a lease
         self.lost: list[Handover] = []  # reaped; their holder may come back
+        self.handovers: list[Handover] = []  # all
         self.receipts: list[tuple[Handover, Receipt]] = []
 
     def teardown(self) -> None:
@@ -167,16 +175,35 @@ class Lives(RuleBasedStateMachine):
 
     # --- what may happen
 
-    @precondition(lambda self: len(self.lives) < 4)
-    @rule(crash=crashes)
+    @initialize()
+    def begin(self) -> None:
+        self.create(crash=False)
+        self.create(crash=False)
+
+    @rule(
+        data=st.data(), crash=crashes, what=st.sampled_from(["create", "retry", "retry", "retry", "cancel", "expire"])
+    )
+    def somebody_acts(self, data: st.DataObject, crash: bool, what: str) -> None:
+        """One rule for all that people do, so that providers and workers have their turns as well."""
+        if what == "create" and len(self.lives) < 4:
+            self.create(crash)
+        elif what == "cancel":
+            self.cancel(data.draw(st.sampled_from(list(self.lives))), crash)
+        elif what == "expire":
+            self.expire(data.draw(st.sampled_from(list(self.lives))), crash)
+        else:
+            self.retry(data.draw(st.sampled_from(list(self.lives))), crash)
+
     def create(self, crash: bool) -> None:
         with self.step(crash):
             message_id = queue_message(self.project, self.account, recipient=f"r{len(self.lives)}@example.com")
         if not crash:
             self.lives[message_id] = Life()
 
-    @rule(crash=crashes)
-    def claim(self, crash: bool) -> None:
+    @precondition(lambda self: any(life.queue == "waiting" for life in self.lives.values()))
+    @rule(crash=crashes, ending=st.none() | endings)
+    def claim(self, crash: bool, ending: str | None) -> None:
+        """What waits is handed over; all of it may end at once, in the same way."""
         with self.step(crash):
             handovers = dispatch.start(self.account.pk, 8)
         waiting = [key for key, life in self.lives.items() if life.queue == "waiting"]
@@ -192,12 +219,17 @@ class Lives(RuleBasedStateMachine):
                 life.attempts.append(set())
                 assert handover.number == len(life.attempts)
                 self.running[handover.message_id] = handover
+                self.handovers.append(handover)
+            if ending:
+                self._end([(handover, ending) for handover in handovers], crash=False)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), crash=crashes)
     def hand_overs_end(self, data: st.DataObject, crash: bool) -> None:
         chosen = data.draw(st.lists(st.sampled_from(list(self.running)), min_size=1, unique=True))
-        ended = [(self.running[key], data.draw(endings)) for key in chosen]
+        self._end([(self.running[key], data.draw(endings)) for key in chosen], crash)
+
+    def _end(self, ended: list[tuple[Handover, str]], crash: bool) -> None:
         with self.step(crash):
             dispatch.finish([_outcome(handover, ending) for handover, ending in ended])
         if not crash:
@@ -231,17 +263,16 @@ class Lives(RuleBasedStateMachine):
         life.end(handover.number, (kind, 0, False), temporary=ending == "temporary", held=held)
         circuit.reset(self.account.pk)
 
-    @precondition(lambda self: self.running or self.lost or self.receipts)
+    @precondition(lambda self: len(self.receipts) < 2 * len(self.handovers))
     @rule(data=st.data(), crash=crashes)
     def receipts_come(self, data: st.DataObject, crash: bool) -> None:
         """New ones and repeated ones, of running, lost and ended hand-overs, in one batch."""
-        known = [*self.running.values(), *self.lost, *(handover for handover, _ in self.receipts)]
         batch = []
         for _ in range(data.draw(st.integers(1, 3))):
             if self.receipts and data.draw(st.booleans()):
                 batch.append(data.draw(st.sampled_from(self.receipts)))
             else:
-                batch.append(self._receipt(data, data.draw(st.sampled_from(known))))
+                batch.append(self._receipt(data, data.draw(st.sampled_from(self.handovers))))
         now = datetime.now(UTC)
         items = [
             receive.Item(ids.new(), number, self.account.pk, now + timedelta(hours=1), receipt)
@@ -271,10 +302,7 @@ class Lives(RuleBasedStateMachine):
         )
         return handover, receipt
 
-    @precondition(lambda self: self.lives)
-    @rule(data=st.data(), crash=crashes)
-    def an_operator_retries(self, data: st.DataObject, crash: bool) -> None:
-        key = data.draw(st.sampled_from(list(self.lives)))
+    def retry(self, key: UUID, crash: bool) -> None:
         life = self.lives[key]
         listed = life.suppressed and (life.status, life.decision) == ("failed", "suppressed")
         ended = life.status in ("failed", "bounced", "unknown") and life.queue == "empty"
@@ -284,10 +312,7 @@ class Lives(RuleBasedStateMachine):
             life.decide("operator_retry")
             life.budget_from, life.queue = len(life.attempts), "waiting"
 
-    @precondition(lambda self: self.lives)
-    @rule(data=st.data(), crash=crashes)
-    def somebody_cancels(self, data: st.DataObject, crash: bool) -> None:
-        key = data.draw(st.sampled_from(list(self.lives)))
+    def cancel(self, key: UUID, crash: bool) -> None:
         life = self.lives[key]
         allowed = life.queue == "waiting"
         self._act(lambda: act.cancel(key, source=OPERATOR), allowed, crash)
@@ -303,10 +328,7 @@ class Lives(RuleBasedStateMachine):
                 with pytest.raises(act.Refused):
                     action()
 
-    @precondition(lambda self: self.lives)
-    @rule(data=st.data(), crash=crashes)
-    def a_message_expires(self, data: st.DataObject, crash: bool) -> None:
-        key = data.draw(st.sampled_from(list(self.lives)))
+    def expire(self, key: UUID, crash: bool) -> None:
         past = datetime.now(UTC) - timedelta(seconds=1)
         Message.objects.filter(pk=key).update(expires_at=past)
         QueueRow.objects.filter(pk=key).update(expires_at=past)
@@ -368,7 +390,7 @@ def test_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "RECHECK_AFTER", timedelta(0))  # of the suppression list: always, not after a while
     monkeypatch.setitem(registry.ADAPTERS, "silent", f"{__name__}.Silent")
     bounded: Any = settings(
-        max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(Lives, settings=bounded)
 
