@@ -412,3 +412,16 @@ def test_a_failure_told_after_the_lease_ran_out_is_tried_again(monkeypatch: pyte
     assert (row.project_id, row.account_id, row.priority) == (project.pk, account.pk, 2)
     assert row.lease_token is None and row.expires_at is not None
     assert [again.number for again in dispatch.start(account.pk, 1)] == [2]
+
+
+def test_a_lease_of_an_account_that_is_gone_ends_unknown() -> None:
+    project = make_project()
+    account = make_account(project)
+    message_id = queue_message(project, account)
+    assert len(dispatch.start(account.pk, 1)) == 1
+    account.delete()
+    accounts.forget()
+    QueueRow.objects.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
+    assert dispatch.reap() == []
+    assert (Message.objects.get(pk=message_id).status, QueueRow.objects.count()) == ("unknown", 0)
+    assert list(check.differences()) == []

@@ -361,7 +361,7 @@ def _orphans(limit: int) -> list[Handover]:
         expired: dict[UUID, UUID] = dict(cursor.fetchall())
     if not expired:
         return []
-    found = []
+    found, gone = [], []
     with transaction.atomic():
         work = Record(expired)
         for key, token in expired.items():
@@ -369,11 +369,15 @@ def _orphans(limit: int) -> list[Handover]:
             attempt = row.attempt(row.attempts) if row else None
             bound = accounts.by_id(attempt.account_id) if attempt else None
             if row is None or attempt is None or bound is None:
-                store.write([store.dropped([(key, token)])])
+                if row is not None and attempt is not None:  # its account is gone: nobody will ever know
+                    fact = Fact(FactKind.OUTCOME_UNKNOWN, work.now, FailureClass.AMBIGUOUS, None, "", ORPHANED)
+                    work.add_fact(row, attempt, fact, key=f"orphaned:{attempt.number}", source=DISPATCH)
+                gone.append((key, token))
                 continue
             echo, channel = ids.echo(key, attempt.number), bound.adapter.account.channel
             asked_for = Outbound(echo, attempt.idempotency_key, channel, row.recipient)
             found.append(Handover(attempt.account_id, bound.adapter, asked_for, key, attempt.number, token, work.now))
+        work.save([store.dropped(gone)])
     return found
 
 
