@@ -10,7 +10,7 @@ import orjson
 
 from tests.benchmarks import fill, load
 from tests.benchmarks.row import Row
-from tests.benchmarks.stage import WEEKS, Stage
+from tests.benchmarks.stage import Stage
 
 ASKED = 1_000
 _COLUMNS = (
@@ -42,7 +42,7 @@ class BulkStatus(Row):
     def prepare(self) -> None:
         self.port = self.stage.web()
         self.stage.empty("message")
-        self.keys = fill.keys(self.messages, timedelta(weeks=WEEKS - 1))
+        self.keys = fill.keys(self.messages, timedelta(weeks=self.stage.weeks - 1))
         fill.messages(
             self.stage.conn, self.stage.sandbox(), self.stage.project.pk, self.keys, status="sent", attempts=1
         )

@@ -1,4 +1,4 @@
-"""What every row works on: tables with 26 weeks of partitions, a project with a key, and real server processes."""
+"""What every row works on: tables with weeks of partitions, a project with a key, and real server processes."""
 
 from __future__ import annotations
 
@@ -22,19 +22,18 @@ from tracking import partitions, wake
 from tracking.models import Grant, Heartbeat, Project, Switch
 from tracking.services import keys
 
-WEEKS = 26
 HOOK_SECRET = "benchmark-hook-secret"
 START_SECONDS = 60.0
 PROJECT = "bench"
 
 
 class Stage:
-    def __init__(self, url: str, logs: Path) -> None:
-        self.url, self.logs = url, logs
+    def __init__(self, url: str, logs: Path, weeks: int) -> None:
+        self.url, self.logs, self.weeks = url, logs, weeks
         self._web: Program | None = None
         call_command("migrate", interactive=False, verbosity=0)
         now = datetime.now(UTC)
-        partitions.ensure(now - timedelta(weeks=WEEKS - 1), now + timedelta(weeks=1))
+        partitions.ensure(now - timedelta(weeks=weeks - 1), now + timedelta(weeks=1))
         self.project = Project.objects.create(code=PROJECT)
         self.key = keys.create(project=self.project, name="bench")
         self.conn = psycopg.connect(url, autocommit=True)
