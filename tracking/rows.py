@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import reduce
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from tracking.statuses import SEND_WANTED, Attempt, Decision, Folded, Status
+from tracking.statuses import SEND_WANTED, Attempt, Decision, Folded, Status, join
 
 
 @dataclass(slots=True)
@@ -27,6 +29,16 @@ class AttemptRow:
     @property
     def number(self) -> int:
         return self.facts.number
+
+    @property
+    def perhaps_taken(self) -> bool:
+        """Nothing says that the provider refused it: our own call, where it learned of a failure, ended with it."""
+        refused = self.facts.failed_at is not None and self.facts.failed_at == self.finished_at
+        return not refused and bool(self.facts.accepted_at or self.facts.unknown_at)
+
+    @property
+    def surely_taken(self) -> bool:
+        return bool(self.facts.accepted_at or self.facts.bounced_at or self.facts.failed_at)
 
 
 @dataclass(slots=True)
@@ -70,6 +82,26 @@ class MessageRow:
 
     def attempt(self, number: int) -> AttemptRow | None:
         return self.tries[number - 1] if 0 < number <= len(self.tries) else None
+
+    def handovers(self) -> list[Attempt]:
+        """The attempts as the fold reads them. One whose outcome is unknown and the repetitions with its idempotency
+        key are one hand-over to the provider, once any of them shows that the provider has it."""
+        found = [attempt.facts for attempt in self.tries]
+        if len(found) > 1:
+            for places in self._repeated():
+                known = reduce(join, (found[place] for place in places))
+                for place in places:
+                    found[place] = known._replace(number=found[place].number)
+        return found
+
+    def _repeated(self) -> Iterator[list[int]]:
+        """The places of those that are one."""
+        for key in {attempt.idempotency_key for attempt in self.tries if attempt.facts.unknown_at} - {""}:
+            tries = [attempt for attempt in self.tries if attempt.idempotency_key == key and attempt.perhaps_taken]
+            while tries and not tries[0].facts.unknown_at:
+                tries.pop(0)
+            if len(tries) > 1 and any(attempt.surely_taken for attempt in tries):
+                yield [attempt.number - 1 for attempt in tries]
 
     def snapshot(self) -> MessageRow:
         """As it stands now, to be compared with later."""

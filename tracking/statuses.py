@@ -147,6 +147,9 @@ class Folded(NamedTuple):
     failed_at: datetime | None = None
 
 
+_CAUSE = ("failure", "bounce", "cause_at", "code", "text")
+_TIMES = tuple(name for name in Attempt._fields if name.endswith("_at") and name not in _CAUSE)
+
 # kind → the fields whose earliest time it may move. A delivery proves that the provider took the message, an open that
 # it was delivered; so sent_at <= delivered_at <= read_at holds whatever arrived first.
 _HUMAN = ("accepted_at", "delivered_at", "read_at")
@@ -184,9 +187,7 @@ def _cause(attempt: Attempt, fact: Fact) -> dict[str, Any]:
     if bounce is BounceClass.HARD and (attempt.hard_bounced_at is None or fact.at < attempt.hard_bounced_at):
         changes["hard_bounced_at"] = fact.at
     new = _gravity(bounce, fact.failure, fact.at, fact.code, fact.text)
-    if attempt.cause_at is None or new < _gravity(
-        attempt.bounce, attempt.failure, attempt.cause_at, attempt.code, attempt.text
-    ):
+    if attempt.cause_at is None or new < _gravity_of(attempt):
         changes |= {
             "failure": fact.failure,
             "bounce": bounce,
@@ -207,6 +208,20 @@ def _gravity(
         code,
         text,
     )
+
+
+def join(one: Attempt, other: Attempt) -> Attempt:
+    """All that is known of two attempts which were one hand-over to the provider; the number is the first one's."""
+    causes = [each for each in (one, other) if each.cause_at]
+    gravest = min(causes, key=_gravity_of) if causes else one
+    known: dict[str, Any] = {name: getattr(gravest, name) for name in _CAUSE}
+    known |= {name: _earliest([getattr(one, name), getattr(other, name)]) for name in _TIMES}
+    return one._replace(**known)
+
+
+def _gravity_of(attempt: Attempt) -> tuple[int, int, datetime, str, str]:
+    assert attempt.cause_at is not None
+    return _gravity(attempt.bounce, attempt.failure, attempt.cause_at, attempt.code, attempt.text)
 
 
 def attempt_status(attempt: Attempt) -> Status:

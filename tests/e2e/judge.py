@@ -124,9 +124,7 @@ class Case:
         if received != len(steps):
             verdict.blame(f"{self.message}: {received} of {len(steps)} receipts are on record")
         wanted = self._expected(steps)
-        if self._doubtful() and wanted & {"bounced", "failed"}:
-            verdict.counts[f"{self.status} by the table, though the repetition by key ended {min(wanted)}"] += 1
-        elif self.status not in wanted:
+        if self.status not in wanted:
             why = f"{self.handovers} {steps} {self.attempts}"
             verdict.blame(f"{self.message} is {self.status}, not {' or '.join(sorted(wanted))}: {why}")
 
@@ -148,12 +146,6 @@ class Case:
             verdict.counts["known to the carrier by their key, not sent twice"] += len(taken) - len(real)
         if len(real) > 1:
             verdict.blame(f"{self.message} would be delivered {len(real)} times: {real}")
-
-    def _doubtful(self) -> bool:
-        """An attempt without an outcome beside one that was repeated with the same key: docs/statuses.md holds the
-        message unknown, or sent while the repetition is open, until a delivery settles it."""
-        unknown = any(attempt.unknown for attempt in self.attempts)
-        return self.keyed and unknown and len(self.attempts) > 1 and self.status in ("unknown", "sent")
 
     def _expected(self, steps: Sequence[str]) -> set[str]:
         taken = [handover for handover in self.handovers if handover.taken]

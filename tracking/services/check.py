@@ -88,7 +88,7 @@ def _message(row: MessageRow, queue: dict[UUID, UUID | None]) -> Iterator[Differ
     numbers = [attempt.number for attempt in row.tries]
     if numbers != list(range(1, row.attempts + 1)):
         yield Difference(where, f"says {row.attempts} attempts, has {numbers}")
-    folded = fold([attempt.facts for attempt in row.tries], row.decision, row.decided_after)
+    folded = fold(row.handovers(), row.decision, row.decided_after)
     stored = (row.status, row.reason, row.sent_at, row.delivered_at, row.read_at, row.failed_at)
     if stored != folded:
         yield Difference(where, f"is {_said(*stored)}, its facts say {_said(*folded)}")

@@ -172,7 +172,7 @@ class Record:
         )
 
     def fold(self, row: MessageRow) -> None:
-        row.take(fold([attempt.facts for attempt in row.tries], row.decision, row.decided_after))
+        row.take(fold(row.handovers(), row.decision, row.decided_after))
 
     # --- what follows from it
 
