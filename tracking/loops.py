@@ -89,11 +89,9 @@ class Dispatcher:
     def in_flight(self) -> int:
         return sum(lane.in_flight for lane in self._lanes.values())
 
-    def step(self, *, claim: bool = True) -> tuple[int, float]:
+    def step(self) -> tuple[int, float]:
         """Record what is finished, start what is due. How much was done, and the seconds until something is due."""
         done = self._finish()
-        if not claim:
-            return done, LOOK_EVERY
         fresh = time.monotonic() >= self._look_at
         if fresh:
             self._waiting, self._look_at = dispatch.waiting(), time.monotonic() + SAME_ACCOUNTS

@@ -266,12 +266,20 @@ def contents(bodies: Mapping[UUID, dict[str, Any]]) -> Write:
     return Write(_INSERT_CONTENT, [{"message_id": key, "body": body} for key, body in bodies.items()])
 
 
-def insert_contents(bodies: Mapping[UUID, dict[str, Any]]) -> None:
-    write([contents(bodies)])
+def queue_row(row: MessageRow, due_at: datetime) -> dict[str, Any]:
+    """What the queue needs to know of a message that is to be sent through its account."""
+    return {
+        "message_id": row.id,
+        "project_id": row.project_id,
+        "account_id": row.account_id,
+        "priority": row.priority,
+        "due_at": due_at,
+        "expires_at": row.expires_at,
+    }
 
 
 def queued(rows: Sequence[dict[str, Any]]) -> Write:
-    """A send of these is wanted: message_id, project_id, account_id, priority, due_at, expires_at of each."""
+    """A send of these is wanted: a `queue_row` of each."""
     return Write(_INSERT_QUEUE, rows)
 
 
@@ -293,16 +301,18 @@ def add_to_queue(row: dict[str, Any]) -> bool:
         return bool(cursor.rowcount == 1)
 
 
-def take_from_queue(message_id: UUID) -> bool:
-    """False where it does not wait there, or is leased. Never waits: a claim holds queue rows while it waits for
-    messages."""
+def take_from_queue(message_ids: Collection[UUID]) -> set[UUID]:
+    """Nothing more is to be sent of these: those that waited there. A leased row is left to its holder, who will see.
+    Never waits: a claim holds queue rows while it waits for messages."""
+    if not message_ids:
+        return set()
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM queue WHERE message_id IN (SELECT message_id FROM queue WHERE message_id = %s"
-            " AND lease_token IS NULL FOR UPDATE SKIP LOCKED)",
-            [message_id],
+            "DELETE FROM queue WHERE message_id IN (SELECT message_id FROM queue WHERE message_id = ANY(%s)"
+            " AND lease_token IS NULL FOR UPDATE SKIP LOCKED) RETURNING message_id",
+            [list(message_ids)],
         )
-        return bool(cursor.rowcount == 1)
+        return {key for (key,) in cursor.fetchall()}
 
 
 def attempts(rows: Sequence[AttemptRow]) -> Write:
@@ -358,18 +368,6 @@ def insert_events(events: Sequence[dict[str, Any]]) -> set[tuple[UUID, str]]:
 def deltas(counted: metrics.Deltas) -> Write:
     rows = [{**bucket._asdict(), "counts": counts} for bucket, counts in metrics.by_bucket(counted).items()]
     return Write(_INSERT_DELTA, rows)
-
-
-def end_waiting(message_ids: Sequence[UUID]) -> None:
-    """Nothing more is to be sent of these; a leased row is left to its holder, who will see."""
-    if message_ids:
-        with connection.cursor() as cursor:
-            # skip, never wait: a claim holds queue rows while it waits for messages
-            cursor.execute(
-                "DELETE FROM queue WHERE message_id IN (SELECT message_id FROM queue WHERE message_id = ANY(%s)"
-                " AND lease_token IS NULL FOR UPDATE SKIP LOCKED)",
-                [list(message_ids)],
-            )
 
 
 def history_of(message_ids: Collection[UUID]) -> Iterator[tuple[UUID, int, Fact | tuple[int, Decision]]]:

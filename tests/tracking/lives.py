@@ -36,7 +36,7 @@ def queue_message(project: Project, account: ProviderAccount, *, due_at: datetim
         work = Record([])
         work.add_message(row, source=Source("api"))
         work.save()
-        store.insert_contents({row.id: body})
+        store.write([store.contents({row.id: body})])
         QueueRow.objects.create(
             message_id=row.id,
             project_id=project.pk,

@@ -39,10 +39,9 @@ def retry(message_id: UUID, *, source: Source, project_id: int | None = None) ->
     with transaction.atomic():
         work, row = _locked(message_id, project_id)
         _check_retry(work, row)
-        account_id = _account(row)
-        if not _enqueue(work, row, account_id):
+        row.account_id = _account(row)
+        if not store.add_to_queue(store.queue_row(row, work.now)):
             raise Refused("the message is being sent right now")
-        row.account_id = account_id
         work.decide(row, Decision.OPERATOR_RETRY, source=source)
         work.save()
         wake.after_commit(wake.DISPATCH)
@@ -52,7 +51,7 @@ def cancel(message_id: UUID, *, source: Source, project_id: int | None = None) -
     """Take a message back that still waits to be sent. Raises Missing, Refused."""
     with transaction.atomic():
         work, row = _locked(message_id, project_id)
-        if not store.take_from_queue(row.id):
+        if not store.take_from_queue([row.id]):
             raise Refused(f"only what waits to be sent can be cancelled; this message is {row.status}")
         work.decide(row, Decision.CANCEL, source=source)
         work.save()
@@ -88,16 +87,3 @@ def _account(row: MessageRow) -> int:
         return route.choose(row.project_id, row.channel).account_id
     except NoRoute as none:
         raise Refused(none.detail) from None
-
-
-def _enqueue(work: Record, row: MessageRow, account_id: int) -> bool:
-    return store.add_to_queue(
-        {
-            "message_id": row.id,
-            "project_id": row.project_id,
-            "account_id": account_id,
-            "priority": row.priority,
-            "due_at": work.now,
-            "expires_at": row.expires_at,
-        }
-    )

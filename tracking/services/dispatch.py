@@ -236,7 +236,7 @@ def finish(outcomes: Sequence[Outcome]) -> None:
         ended = [lease for lease in leases if lease[0] not in again]
         waiting = [(*lease, again[lease[0]]) for lease in leases if lease[0] in again]
         # where the lease had run out, the row is gone: what was told too late may be tried again all the same
-        anew = store.queued([_queue_row(work.messages[key], due) for key, due in again.items()])
+        anew = store.queued([store.queue_row(work.messages[key], due) for key, due in again.items()])
         work.save([store.dropped(ended), store.released(waiting), anew])
     # an orphan says that our worker died, and nothing of the account
     circuit.learn([(outcome.handover.account_id, outcome.error) for outcome in outcomes if not outcome.orphaned])
@@ -286,17 +286,6 @@ def _decide(
     return None
 
 
-def _queue_row(row: MessageRow, due: datetime) -> dict[str, Any]:
-    return {
-        "message_id": row.id,
-        "project_id": row.project_id,
-        "account_id": row.account_id,
-        "priority": row.priority,
-        "due_at": due,
-        "expires_at": row.expires_at,
-    }
-
-
 def _policies(project_ids: set[int]) -> dict[int, RetryPolicy]:
     if not project_ids:
         return {}
@@ -318,13 +307,7 @@ def expire(limit: int = 500) -> int:
         return 0
     with transaction.atomic():
         work = Record(keys)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "DELETE FROM queue WHERE message_id IN (SELECT message_id FROM queue WHERE message_id = ANY(%s)"
-                " AND lease_token IS NULL FOR UPDATE SKIP LOCKED) RETURNING message_id",
-                [keys],
-            )
-            ended = [key for (key,) in cursor.fetchall()]
+        ended = store.take_from_queue(keys)
         for key in ended:
             if (row := work.messages.get(key)) and row.status is Status.PENDING:
                 work.decide(row, Decision.EXPIRE, source=DISPATCH)

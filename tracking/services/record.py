@@ -198,7 +198,7 @@ class Record:
         )
         self._events = []
         suppress.add(self._suppress)
-        store.end_waiting(needless)
+        store.take_from_queue(needless)
         return [self._change(row) for row in (*created, *changed)]
 
     def _take_back_retries(self) -> list[UUID]:

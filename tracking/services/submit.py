@@ -168,7 +168,7 @@ def _messages(sender: Sender, wanted: Sequence[Wanted], batch: int | None) -> li
             if item.request.followed:
                 _follow(work, row, item, sender.source)
             elif not suppressed:
-                queue.append(_queue_row(row, item, work.now))
+                queue.append(store.queue_row(row, max(item.request.scheduled_at or work.now, work.now)))
             shapes.append((row, item.route.code))
     work.save(also=[store.contents(bodies), store.queued(queue)])
     if any(row["due_at"] <= work.now for row in queue):
@@ -219,17 +219,6 @@ def _follow(work: Record, row: MessageRow, item: Wanted, source: Source) -> None
     attempt.finished_at = work.now
     attempt.reference = row.reference = item.request.provider_message_id or ""
     work.add_fact(row, attempt, Fact(FactKind.ACCEPTED, work.now), key="result:1", source=source)
-
-
-def _queue_row(row: MessageRow, item: Wanted, now: datetime) -> dict[str, Any]:
-    return {
-        "message_id": row.id,
-        "project_id": row.project_id,
-        "account_id": item.route.account_id,
-        "priority": row.priority,
-        "due_at": max(item.request.scheduled_at or now, now),
-        "expires_at": row.expires_at,
-    }
 
 
 # --- answers
