@@ -27,19 +27,30 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something that is done every so many minutes. `task` is a function of tracking.tasks."""
+    """Something that is done every so many minutes. `task` is a function of `module`."""
 
     task: str
     minutes: int
     what: str
+    module: str = "tracking.tasks"
 
 
-JOBS = (
+JOBS = [
     Job("tick", 1, "starts loops that are missing, writes the heartbeat"),
     Job("ensure_partitions", 60, "makes the partitions of the weeks ahead"),
     Job("prune", 30, "forgets old idempotency keys, nonces and finished tasks"),
-)
+]
 KEEP_TASKS = timedelta(days=1)
+
+
+def register(*jobs: Job) -> None:
+    """Add jobs of an app above this one; called when that app gets ready."""
+    JOBS.extend(job for job in jobs if job not in JOBS)
+
+
+def later(task: str, *numbers: int) -> None:
+    """Run a task once, soon: its dotted path and plain numbers. It is part of the caller's transaction."""
+    async_task(task, *numbers)
 
 
 def declare() -> None:
@@ -54,7 +65,7 @@ def declare() -> None:
             Schedule.objects.update_or_create(
                 name=job.task,
                 defaults={
-                    "func": f"tracking.tasks.{job.task}",
+                    "func": f"{job.module}.{job.task}",
                     "schedule_type": Schedule.MINUTES,
                     "minutes": job.minutes,
                     "repeats": -1,
@@ -108,7 +119,7 @@ def run_cluster() -> None:
     clear_queue()
     declare()
     start_missing()
-    async_task("tracking.tasks.tick")  # the scheduler first looks after half a minute
+    later("tracking.tasks.tick")  # the scheduler first looks after half a minute
     connection.close()  # not to be shared with the processes that are forked now
     cluster = _Cluster()
     cluster.start()
@@ -129,7 +140,7 @@ def start_missing() -> None:
 
 
 def start(name: str, slot: int) -> None:
-    async_task(f"tracking.tasks.{name}_loop", slot)
+    later(f"tracking.tasks.{name}_loop", slot)
 
 
 def prune_tasks() -> None:
