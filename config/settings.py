@@ -96,6 +96,8 @@ _POOLED = ROLE == "web"
 DATABASES["default"]["OPTIONS"] = {
     "connect_timeout": 5,
     "application_name": f"postroom-{ROLE}",
+    "server_side_binding": True,
+    "prepare_threshold": 3,
     # A pool is shared across forks and breaks there: only the web process may have one.
     **({"pool": {"min_size": 2, "max_size": env.int("DATABASE_POOL", default=20), "timeout": 5}} if _POOLED else {}),
 }
