@@ -163,7 +163,7 @@ Q_CLUSTER = {
 
 # --- Postroom's own
 DISPATCH_LOOPS = env.int("DISPATCH_LOOPS", default=1)
-RECEIVE_LOOPS = env.int("RECEIVE_LOOPS", default=1)
+RECEIVE_LOOPS = env.int("RECEIVE_LOOPS", default=2)
 LOOP_SECONDS = env.float("LOOP_SECONDS", default=25.0)
 LEASE_SECONDS = env.float("LEASE_SECONDS", default=60.0)  # must outlast every adapter's timeout
 PARTITION_WEEKS_AHEAD = env.int("PARTITION_WEEKS_AHEAD", default=6)
