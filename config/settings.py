@@ -160,6 +160,8 @@ Q_CLUSTER = {
 }
 
 # --- Postroom's own
+WEB_THREADS = env.int("WEB_THREADS", default=8)  # of one web process, as its server was told
+BODY_SECONDS = env.float("BODY_SECONDS", default=30.0)  # for one request body, while it keeps others waiting
 DISPATCH_LOOPS = env.int("DISPATCH_LOOPS", default=1)
 RECEIVE_LOOPS = env.int("RECEIVE_LOOPS", default=1)
 LOOP_SECONDS = env.float("LOOP_SECONDS", default=25.0)
