@@ -1,9 +1,9 @@
 """Keeps clients that send their bodies slowly from stopping a web process for good. Used by config.wsgi.
 
-Granian hands a request over as soon as its headers are there; the body is read from the socket by the thread that serves
-the request, and that wait can be neither bounded nor broken off from Python (why: docs/operations.md). So the process is
-ended, for granian to start anew, when every one of its threads waits for a body and one of them has waited too long. At
-that moment no request is being worked on: nothing that was accepted is lost, and nothing is half done.
+Granian hands a request over as soon as its headers are there; the body is read from the socket by the thread that
+serves the request, and that wait can be neither bounded nor broken off from Python (why: docs/operations.md). So the
+process is ended, for granian to start anew, when every one of its threads waits for a body and one of them has waited
+too long. At that moment no request is being worked on: nothing that was accepted is lost, and nothing is half done.
 """
 
 from __future__ import annotations
