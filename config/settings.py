@@ -63,6 +63,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "dashboard.csp.ContentSecurityPolicy",
+    "tracking.middleware.Problems",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "tracking.middleware.DatabaseAway",
     "django.contrib.sessions.middleware.SessionMiddleware",
