@@ -61,6 +61,12 @@ def make_plan(mode: str, environment: Mapping[str, str]) -> Plan:
     text = environment.get("PORT") or "8000"
     if not text.isdigit() or not 0 < int(text) < 65536:
         raise Refused(f"PORT={text} is not a port number.")
+    for name in ("WEB_WORKERS", "WEB_THREADS"):
+        number = environment.get(name) or "1"
+        if not (number.isascii() and number.isdecimal() and int(number) > 0):
+            raise Refused(f"{name}={number} is not a whole number above 0.")
+    if not (environment.get("DATABASE_URL") or "postgres://").startswith(("postgres://", "postgresql://")):
+        raise Refused("DATABASE_URL must look like postgres://user:password@host:port/name.")
     kept = {**environment, "PORT": text, "PYTHONUNBUFFERED": "1"}
     return Plan(mode, int(text), kept, private_database=not environment.get("DATABASE_URL"))
 

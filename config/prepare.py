@@ -21,6 +21,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
+from django.db import OperationalError
 
 OPERATOR = "operator"
 DEMO = "demo"
@@ -96,4 +97,7 @@ def main(mode: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except OperationalError as error:
+        sys.exit(f"The database cannot be used: {error}")

@@ -63,6 +63,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "dashboard.csp.ContentSecurityPolicy",
+    "tracking.middleware.Problems",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "tracking.middleware.DatabaseAway",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -162,6 +163,8 @@ Q_CLUSTER = {
 }
 
 # --- Postroom's own
+WEB_THREADS = env.int("WEB_THREADS", default=8)  # of one web process, as its server was told
+BODY_SECONDS = env.float("BODY_SECONDS", default=30.0)  # for one request body, while it keeps others waiting
 DISPATCH_LOOPS = env.int("DISPATCH_LOOPS", default=1)
 RECEIVE_LOOPS = env.int("RECEIVE_LOOPS", default=2)
 LOOP_SECONDS = env.float("LOOP_SECONDS", default=25.0)

@@ -96,6 +96,16 @@ def connect(addresses: Addresses) -> socket.socket:
     raise failure
 
 
+def authority_fault(authority: str) -> str:
+    """Why `tls_context` could not use these certificates; empty where it can."""
+    try:
+        tls_context(authority)
+    except (ssl.SSLError, TypeError, ValueError) as error:
+        reason = getattr(error, "reason", None) or "it holds other characters than ASCII"
+        return f"not a PEM certificate (-----BEGIN CERTIFICATE----- …): {str(reason).lower().replace('_', ' ')}"
+    return ""
+
+
 def tls_context(authority: str = "") -> ssl.SSLContext:
     """Verifies names and certificates. `authority`: further certificates to trust, as PEM."""
     context = ssl.create_default_context(cafile=certifi.where())

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import connection, transaction
 
 from providers.base import Classification, FailureClass, ProviderError
-from providers.models import Circuit, ProviderAccount
+from providers.models import Circuit
 
 log = logging.getLogger(__name__)
 
@@ -155,12 +155,6 @@ def reset(account_id: int) -> None:
     Circuit.objects.filter(pk=account_id).update(
         failures=0, open_until=None, opened_at=None, reason="", next_slot_at=None
     )
-
-
-def healthy(account: ProviderAccount, now: datetime | None = None) -> bool:
-    """Enabled, and its circuit is closed."""
-    circuit = Circuit.objects.filter(pk=account.pk).first()
-    return account.enabled and not (circuit and circuit.open_until and circuit.open_until > (now or datetime.now(UTC)))
 
 
 def of_class(failure: FailureClass) -> Classification:

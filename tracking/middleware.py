@@ -1,21 +1,64 @@
-"""A database that is away is no error of ours, and never a success: 503 with Retry-After."""
+"""What every answer goes through. Listed in MIDDLEWARE.
+
+Programs get problem documents, whoever of us refused them. A database that is away is no error of ours, and never a
+success: 503 with Retry-After.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 
+import orjson
+from django.core.exceptions import DisallowedHost
 from django.db import InterfaceError, InternalError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout
 
+from tracking import problem
 from tracking.api import problems
 
 log = logging.getLogger(__name__)
 
 # psycopg's own appear where a connection is used beside Django's
 AWAY = (OperationalError, InterfaceError, errors.OperationalError, errors.InterfaceError, PoolTimeout, PoolClosed)
+
+FOR_PROGRAMS = ("/v1", "/hooks")
+
+
+class Problems:
+    """A foreign Host header is refused in one line of the log; HTML below /v1 and /hooks becomes a problem document."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            request.get_host()
+        except DisallowedHost:
+            log.warning("refused a request for another host: %.200r", request.META.get("HTTP_HOST", ""))
+            response: HttpResponseBase = HttpResponse("This host is not served here.\n", status=400)
+            detail = "This host is not served here: see ALLOWED_HOSTS."
+        else:
+            response, detail = self.get_response(request), ""
+        if _for_programs(request) and response.status_code >= 400:
+            _as_problem(response, detail)
+        return response
+
+
+def _for_programs(request: HttpRequest) -> bool:
+    return any(request.path_info == root or request.path_info.startswith(f"{root}/") for root in FOR_PROGRAMS)
+
+
+def _as_problem(response: HttpResponseBase, detail: str) -> None:
+    """In place, so that headers such as Allow stay."""
+    if not isinstance(response, HttpResponse) or not response.headers["Content-Type"].startswith("text/html"):
+        return
+    status = response.status_code
+    kind, known = problems.BY_STATUS.get(status, ("refused", "The request was refused."))
+    response.headers["Content-Type"] = problems.MEDIA_TYPE
+    response.content = orjson.dumps(problem.document(status, kind, detail or known))
 
 
 class DatabaseAway:

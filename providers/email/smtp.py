@@ -144,6 +144,11 @@ class Smtp(Provider):
     @classmethod
     def check(cls, settings: Mapping[str, Any]) -> dict[str, str]:
         errors = {}
+        port = settings.get("port")
+        if port is not None and not 0 < int(port) < 65536:
+            errors["port"] = "a number from 1 to 65535"
+        if fault := sockets.authority_fault(str(settings.get("authority") or "")):
+            errors["authority"] = fault
         for name in ("verp_secret", "hook_secret"):
             if settings.get(name) and len(str(settings[name])) < MIN_SECRET:
                 errors[name] = f"at least {MIN_SECRET} characters"

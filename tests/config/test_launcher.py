@@ -47,6 +47,19 @@ def test_a_port_that_is_none_is_refused(port: str):
     assert (ended.returncode, ended.stderr) == (2, f"PORT={port} is not a port number.\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("WEB_THREADS", "many", "WEB_THREADS=many is not a whole number above 0.\n"),
+        ("WEB_WORKERS", "0", "WEB_WORKERS=0 is not a whole number above 0.\n"),
+        ("DATABASE_URL", "mysql://a/b", "DATABASE_URL must look like postgres://user:password@host:port/name.\n"),
+    ],
+)
+def test_settings_that_are_none_are_refused(name: str, value: str, said: str):
+    ended = launch("run", **{"PORT": "8000", name: value})
+    assert (ended.returncode, ended.stderr, ended.stdout) == (2, said, "")
+
+
 @pytest.mark.parametrize("arguments", [(), ("dance",), ("run", "demo")])
 def test_wrong_arguments_are_refused(arguments: tuple[str, ...]):
     assert launch(*arguments).returncode == 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import certifi
 import pytest
 from django.test import Client
 
@@ -102,6 +104,37 @@ def test_the_adapters_own_check_speaks_at_the_field(client):
     assert response.status_code == 200
     assert response.context["adminform"].form.errors["setting_profile"]
     assert not ProviderAccount.objects.filter(code="bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("port", "0"),
+        ("port", "-1"),
+        ("port", "65536"),
+        ("port", "9" * 30),
+        ("port", "smtp"),
+        ("authority", "not PEM"),
+        ("authority", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"),
+        ("authority", "-----BEGIN CERTIFICATE-----é"),
+    ],
+)
+def test_where_an_smtp_server_cannot_be_the_field_says_so(client, field, value):
+    common = {"setting_host": "mail.example.com", "setting_security": "none", "setting_notify": "off"}
+    form = filled(code="bad", channel="email", **common) | {"setting_port": "587", f"setting_{field}": value}
+    response = client.post(f"{LIST}add/?kind=smtp", form)
+    assert response.status_code == 200
+    assert list(response.context["adminform"].form.errors) == [f"setting_{field}"]
+    assert not ProviderAccount.objects.exists()
+
+
+def test_a_private_certificate_authority_is_taken(client):
+    authority = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----")
+    settings = {"setting_host": "mail.example.com", "setting_security": "tls", "setting_notify": "off"}
+    form = filled(code="own-ca", channel="email", setting_port="465", **settings)
+    form["setting_authority"] = authority[0][authority[0].index("-----BEGIN") :] + authority[1]
+    assert client.post(f"{LIST}add/?kind=smtp", form).status_code == 302
+    assert ProviderAccount.objects.get().settings["authority"].startswith("-----BEGIN CERTIFICATE-----")
 
 
 def test_an_account_whose_receipts_cannot_be_verified_is_refused(client):

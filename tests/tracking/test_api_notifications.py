@@ -136,6 +136,7 @@ def test_a_batch_is_counted(api: Api) -> None:
 def test_the_idempotency_key_gives_the_first_answer_again(api: Api) -> None:
     first = api.post("notifications", DOCUMENT, **{"Idempotency-Key": "k-1"})
     again = api.post("notifications", DOCUMENT, **{"Idempotency-Key": "k-1"})
+    assert again.content == first.content
     assert (first.status_code, again.status_code) == (202, 202)
     assert again.json() == first.json()
     other = api.post("notifications", {**DOCUMENT, "subject": "Other"}, **{"Idempotency-Key": "k-1"})

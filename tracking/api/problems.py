@@ -20,7 +20,16 @@ from tracking.services.listing import BadQuery
 
 log = logging.getLogger(__name__)
 
+MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "5"  # seconds
+# Of answers that Django gives by itself.
+BY_STATUS = {
+    400: ("malformed", "The request is malformed."),
+    404: ("not-found", "There is nothing at this address."),
+    405: ("method-not-allowed", "This address does not take this method: see the header Allow."),
+    500: ("failed", "Something failed here; the log says what."),
+    503: ("unavailable", "Nothing can be stored at the moment."),
+}
 
 
 class Problem(Exception):
@@ -35,7 +44,7 @@ def answer(document: Mapping[str, Any], headers: Mapping[str, str] | None = None
     return HttpResponse(
         orjson.dumps(document),
         status=document["status"],
-        content_type="application/problem+json",
+        content_type=MEDIA_TYPE,
         headers=dict(headers or {}),
     )
 

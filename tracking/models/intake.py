@@ -15,7 +15,7 @@ class IdempotencyKey(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE)
     key = models.CharField(max_length=255)
     digest = models.BinaryField(max_length=32)
-    response = models.JSONField()
+    response = models.TextField()  # JSON as it was sent: jsonb would put its keys in another order
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -48,7 +48,7 @@ class Key:
         digest, response = found
         if bytes(digest) != self.digest:
             raise Reused
-        answer: Answer = response
+        answer: Answer = orjson.loads(response)
         return answer
 
     def keep(self, answer: Answer) -> None:
@@ -57,7 +57,7 @@ class Key:
         with connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO tracking_idempotencykey (project_id, key, digest, response, created_at)"
-                " VALUES (%s, %s, %s, %s::jsonb, %s) ON CONFLICT (project_id, key) DO UPDATE"
+                " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (project_id, key) DO UPDATE"
                 " SET digest = excluded.digest, response = excluded.response, created_at = excluded.created_at"
                 " WHERE tracking_idempotencykey.created_at <= %s RETURNING id",
                 [self.project_id, self.key, self.digest, response, datetime.now(UTC), _oldest()],

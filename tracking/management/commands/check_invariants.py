@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from tracking.services import check
+
+
+def positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 class Command(BaseCommand):
@@ -18,8 +24,10 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--chunk", type=int, default=check.CHUNK, help="messages read at a time")
-        parser.add_argument("--show", type=int, default=100, help="how many differences are listed; all are counted")
+        parser.add_argument("--chunk", type=positive, default=check.CHUNK, help="messages read at a time")
+        parser.add_argument(
+            "--show", type=positive, default=100, help="how many differences are listed; all are counted"
+        )
 
     def handle(self, *, chunk: int, show: int, **options: Any) -> None:
         found = 0
