@@ -14,14 +14,17 @@ from django.urls import URLPattern, path
 Deed = Callable[[HttpRequest, Any], HttpResponse | None]
 
 
-def url(model_admin: admin.ModelAdmin[Any], name: str, deed: Deed, *, key: str = "int") -> URLPattern:
-    """`…/<key>/<name>/`: by POST and with the permission to change. Without a result, back to the object's page."""
+def url(
+    model_admin: admin.ModelAdmin[Any], name: str, deed: Deed, *, key: str = "int", permission: str = ""
+) -> URLPattern:
+    """`…/<key>/<name>/`: by POST and with a permission, the one to change where none is named. Without a result, back
+    to the object's page."""
 
     def view(request: HttpRequest, pk: Any) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         found = model_admin.get_queryset(request).filter(pk=pk).first()
-        if not model_admin.has_change_permission(request, found):
+        if not (request.user.has_perm(permission) if permission else model_admin.has_change_permission(request, found)):
             raise PermissionDenied
         if found is None:
             raise Http404

@@ -171,7 +171,7 @@ def _normal(channel: str, value: str, region: str) -> str:
 class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Project
-        exclude = ("accounts",)  # noqa: DJ006
+        exclude = ("accounts", "paused_reason")  # noqa: DJ006
         field_classes: ClassVar = {"retry": StorableJson}
         widgets: ClassVar = {"retry": forms.Textarea(attrs={"rows": 4, "spellcheck": "false"})}
 

@@ -1,23 +1,28 @@
-"""The admin site: its name, its navigation, its first page. Used as Django's default site (dashboard.apps)."""
+"""The admin site: its name, its navigation, its first page, who gets in. Used as Django's default site (dashboard.apps)."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path, reverse
 
-from dashboard import overview
+from dashboard import overview, second_factor, second_factor_pages, system_page
 
 # The order of the navigation; what is not named here follows at its end.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Delivery", ("tracking.Message", "tracking.Batch")),
     ("Providers", ("providers.ProviderAccount", "tracking.Inbound", "tracking.Unmatched")),
     ("Applications", ("tracking.Project", "tracking.ApiKey")),
-    ("Control", ("tracking.Suppression", "tracking.Switch")),
+    ("Control", ("tracking.Suppression", "tracking.Switch", "auditlog.LogEntry", "system")),
     ("People", ("auth.User", "auth.Group")),
 )
+# Libraries bring pages of their own. To edit a Schedule is to run code; the others show secrets.
+HIDDEN = frozenset({"django_q", "otp_totp", "otp_static", "axes"})
 
 
 class PostroomSite(AdminSite):
@@ -27,20 +32,53 @@ class PostroomSite(AdminSite):
     site_url = None
     enable_nav_sidebar = False  # templates/admin/base_site.html brings its own
 
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Ours are registered first; what a library brings for the same model comes too late."""
+        listed = model_or_iterable if isinstance(model_or_iterable, (list, tuple)) else [model_or_iterable]
+        wanted = [
+            model for model in listed if model._meta.app_label not in HIDDEN and not self.is_registered(model)
+        ]
+        super().register(wanted, admin_class, **options)
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        own: list[URLPattern | URLResolver] = [
+            path("second-factor/", second_factor_pages.manage, name="second_factor"),
+            path("second-factor/code/", second_factor_pages.ask, name="second_factor_code"),
+            *(path(route, self.admin_view(view), name=name) for route, view, name in system_page.ROUTES),
+        ]
+        return own + super().get_urls()
+
+    # --- who gets in
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return super().has_permission(request) and not second_factor.owed(request)
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if super().has_permission(request) and second_factor.owed(request):
+            goal = urlencode({"next": request.GET.get("next", "")})
+            return redirect(f"{reverse('admin:second_factor_code')}?{goal}")
+        response: HttpResponse = super().login(request, extra_context)
+        if request.method == "POST" and request.user.is_authenticated:
+            second_factor.remember(request)
+        return response
+
+    # --- what is shown
+
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context = {"overview": overview.read(request.user), **(extra_context or {})}
         return super().index(request, context)
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps: list[Any] = super().get_app_list(request, app_label)
-        return apps if app_label else grouped(apps)
+        return apps if app_label else grouped(apps, system_page.entry(request))
 
 
-def grouped(apps: list[Any]) -> list[Any]:
-    """The models of all apps in the groups of NAVIGATION."""
+def grouped(apps: list[Any], *pages: dict[str, Any] | None) -> list[Any]:
+    """The models of all apps, and pages that are none of a model, in the groups of NAVIGATION."""
     models = {
         f"{model['model']._meta.app_label}.{model['object_name']}": model for app in apps for model in app["models"]
     }
+    models |= {page["label"]: page for page in pages if page}
     groups = [
         {"name": name, "models": [models.pop(label) for label in labels if label in models]}
         for name, labels in NAVIGATION
