@@ -81,7 +81,7 @@ class _Lines(ProcessorFormatter):
         elif isinstance(record.args, tuple):
             kept.args = tuple(words(arg) if isinstance(arg, BaseException) else arg for arg in record.args)
         if record.exc_info and record.exc_info[1]:
-            kept._trace = trace(record.exc_info[1])  # type: ignore[attr-defined]
+            kept._trace = trace(record.exc_info[1])
         kept.exc_info = kept.exc_text = kept.stack_info = None
         return super().format(kept)
 

@@ -8,7 +8,6 @@ their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from auditlog.middleware import AuditlogMiddleware
 from auditlog.models import LogEntry
@@ -47,7 +46,7 @@ def hidden(value: str) -> str:
 
 
 def note(found: Model, action: int, name: str, said: Mapping[str, str]) -> None:
-    """An entry by hand. `name` stands for the object: where its own name is a recipient's, the entry must not have it."""
+    """An entry by hand. `name` stands for the object, whose own name may be a recipient's."""
     LogEntry.objects.log_create(
         found,
         force_log=True,

@@ -22,9 +22,8 @@ def locked(
     """429, and for how many minutes. Says the same whether there is such a user or not."""
     seconds = _seconds_left(request, str((credentials or {}).get("username", "")))
     context = {**admin.site.each_context(request), "title": "Login locked", "minutes": ceil(seconds / 60)}
-    headers = {"Retry-After": str(ceil(seconds))}
     response = render(request, "admin/locked.html", context, status=429)
-    response.headers.update(headers)
+    response.headers["Retry-After"] = str(ceil(seconds))
     return response
 
 

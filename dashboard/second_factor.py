@@ -35,7 +35,7 @@ def owed(request: HttpRequest) -> bool:
 
 
 def has_device(user: Any) -> bool:
-    return TOTPDevice.objects.filter(user_id=user.pk, confirmed=True).exists()
+    return bool(TOTPDevice.objects.filter(user_id=user.pk, confirmed=True).exists())
 
 
 @transaction.atomic
@@ -82,7 +82,7 @@ def new_recovery_codes(*, user: User) -> list[str]:
 
 
 def recovery_codes_left(*, user: User) -> int:
-    return StaticToken.objects.filter(device__user_id=user.pk).count()
+    return int(StaticToken.objects.filter(device__user_id=user.pk).count())
 
 
 @transaction.atomic
@@ -90,7 +90,7 @@ def reset(*, user: User) -> bool:
     """Without a second factor from now on; whether there was one."""
     removed, _ = TOTPDevice.objects.filter(user_id=user.pk).delete()
     StaticDevice.objects.filter(user_id=user.pk).delete()
-    return removed > 0
+    return bool(removed)
 
 
 def secret_of(device: TOTPDevice) -> str:

@@ -1,4 +1,4 @@
-"""The admin site: its name, its navigation, its first page, who gets in. Used as Django's default site (dashboard.apps)."""
+"""The admin site: its name, its navigation, its first page, and who gets in. Django's default site (dashboard.apps)."""
 
 from __future__ import annotations
 
@@ -33,12 +33,15 @@ class PostroomSite(AdminSite):
     enable_nav_sidebar = False  # templates/admin/base_site.html brings its own
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Ours are registered first; what a library brings for the same model comes too late."""
+        """Whoever comes first or last: a page of ours stays, a library's gives way."""
         listed = model_or_iterable if isinstance(model_or_iterable, (list, tuple)) else [model_or_iterable]
-        wanted = [
-            model for model in listed if model._meta.app_label not in HIDDEN and not self.is_registered(model)
-        ]
-        super().register(wanted, admin_class, **options)
+        ours = admin_class is not None and admin_class.__module__.startswith("dashboard.")
+        for model in (model for model in listed if model._meta.app_label not in HIDDEN):
+            if self.is_registered(model):
+                if not ours:
+                    continue
+                self.unregister(model)
+            super().register(model, admin_class, **options)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         own: list[URLPattern | URLResolver] = [

@@ -16,18 +16,18 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from dashboard import actions, audit, second_factor
-from dashboard.filters import ListedFiltersOnly
+from dashboard.filters import Equals, ListedFiltersOnly
 from dashboard.keyset import KeysetAdmin
-from dashboard.filters import Equals
 from dashboard.templatetags.postroom import moment
 
 audit.register()
+DEEDS = {audit.CREATE: "created", audit.UPDATE: "changed", audit.DELETE: "deleted"}
 SHOWN_CHANGES = 4  # in the list
 SHOWN_VALUE = 120  # characters of a value in the list
 
 
 @admin.register(User)
-class OperatorAdmin(ListedFiltersOnly, UserAdmin):
+class OperatorAdmin(ListedFiltersOnly, UserAdmin):  # type: ignore[type-arg]
     list_filter = ("is_staff", "is_superuser", "is_active", "groups")
     change_form_template = "admin/auth/user/form.html"
 
@@ -43,7 +43,7 @@ class OperatorAdmin(ListedFiltersOnly, UserAdmin):
     def reset_second_factor(self, request: HttpRequest, user: User) -> None:
         if second_factor.reset(user=user):
             audit.note(user, audit.UPDATE, user.get_username(), {"two-step login": "reset by an administrator"})
-            notices.success(request, "The second step is gone: the password alone opens the door, until a new one is set.")
+            notices.success(request, "The second step is gone: the password alone opens the door.")
         else:
             notices.warning(request, "This user has no second step.")
 
@@ -57,7 +57,7 @@ class ActionFilter(Equals):
     title, parameter_name = "what", "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
-        return [(audit.CREATE, "created"), (audit.UPDATE, "changed"), (audit.DELETE, "deleted")]
+        return list(DEEDS.items())
 
 
 class OperatorFilter(Equals):
@@ -100,7 +100,7 @@ class AuditLogAdmin(KeysetAdmin):
 
     @admin.display(description="what")
     def what(self, entry: LogEntry) -> str:
-        return {audit.CREATE: "created", audit.UPDATE: "changed", audit.DELETE: "deleted"}.get(entry.action, "looked at")
+        return DEEDS.get(entry.action, "looked at")
 
     @admin.display(description="which")
     def which(self, entry: LogEntry) -> SafeString:
@@ -116,7 +116,8 @@ class AuditLogAdmin(KeysetAdmin):
 
     @admin.display(description="changes")
     def all_changes(self, entry: LogEntry) -> SafeString:
-        rows = format_html_join("", "<tr><th scope=row>{}</th><td><bdi>{}</bdi></td><td><bdi>{}</bdi></td></tr>", _told(entry))
+        row = '<tr><th scope="row">{}</th><td><bdi>{}</bdi></td><td><bdi>{}</bdi></td></tr>'
+        rows = format_html_join("", row, _told(entry))
         head = '<thead><tr><th scope="col">Field</th><th scope="col">From</th><th scope="col">To</th></tr></thead>'
         return format_html('<table class="changes">' + head + "<tbody>{}</tbody></table>", rows)
 

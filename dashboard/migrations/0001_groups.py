@@ -6,13 +6,10 @@ from dashboard import groups
 
 
 class Migration(migrations.Migration):
-    # `make` works on what is installed, not on a state of the past: all that it looks at must be there
+    # `make` works on the models that are installed, whichever of their tables are there already
     dependencies = [
-        ("auth", "__latest__"),
-        ("contenttypes", "__latest__"),
-        ("auditlog", "__latest__"),
-        ("providers", "__latest__"),
-        ("tracking", "__latest__"),
+        ("auth", "0012_alter_user_first_name_max_length"),
+        ("contenttypes", "0002_remove_content_type_name"),
     ]
 
     operations = [migrations.RunPython(groups.make, migrations.RunPython.noop)]
