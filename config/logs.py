@@ -66,6 +66,7 @@ def trace(error: BaseException) -> str:
 def formatter(style: str) -> logging.Formatter:
     if style not in _RENDERERS:
         raise ImproperlyConfigured(f"LOG_FORMAT is {style!r}; it may be text or json")
+    logging.raiseExceptions = False  # what cannot be formatted would be printed as it is
     return _Lines(
         foreign_pre_chain=[structlog.contextvars.merge_contextvars, _where],
         processors=[ProcessorFormatter.remove_processors_meta, _clean, _RENDERERS[style]],
@@ -77,7 +78,8 @@ class _Lines(ProcessorFormatter):
         kept = copy.copy(record)  # other handlers see it as it is
         request = getattr(record, "request", None)
         if isinstance(request, HttpRequest) and record.args:  # "Internal Server Error: /v1/…"
-            kept.args = (route_of(request),)
+            route = route_of(request)
+            kept.args = tuple(route if arg == request.path else arg for arg in record.args)
         elif isinstance(record.args, tuple):
             kept.args = tuple(words(arg) if isinstance(arg, BaseException) else arg for arg in record.args)
         if record.exc_info and record.exc_info[1]:

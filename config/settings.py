@@ -136,6 +136,7 @@ REQUIRE_TOTP = env.str("REQUIRE_TOTP", default="")  # "staff": nobody works here
 if REQUIRE_TOTP not in ("", "staff"):
     raise environ.ImproperlyConfigured(f"REQUIRE_TOTP is {REQUIRE_TOTP!r}; it may be empty or staff")
 # A proxy's headers are read in one place, dashboard.client; the audit log takes what that found.
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True
 AUDITLOG_CID_GETTER = "config.requestlog.request_id"
 AUDITLOG_MASK_CALLABLE = "dashboard.audit.hidden"
 

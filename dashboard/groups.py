@@ -9,6 +9,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
+from auditlog.context import disable_auditlog
 from django.apps import apps as installed
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
@@ -58,9 +59,10 @@ def make(*_: Any) -> None:
             "pk", "content_type__app_label", "codename"
         )
     }
-    for name, patterns in GROUPS.items():
-        group, _created = Group.objects.get_or_create(name=name)
-        group.permissions.add(*(pk for label, pk in known.items() if covered(label, patterns)))
+    with disable_auditlog():  # nobody's deed; and its table may not be there yet
+        for name, patterns in GROUPS.items():
+            group, _created = Group.objects.get_or_create(name=name)
+            group.permissions.add(*(pk for label, pk in known.items() if covered(label, patterns)))
 
 
 def covered(permission: str, patterns: tuple[str, ...]) -> bool:

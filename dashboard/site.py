@@ -21,6 +21,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Control", ("tracking.Suppression", "tracking.Switch", "auditlog.LogEntry", "system")),
     ("People", ("auth.User", "auth.Group")),
 )
+TITLES = {"auditlog.LogEntry": "Audit log"}  # where a library's word would not be understood
 # Libraries bring pages of their own. To edit a Schedule is to run code; the others show secrets.
 HIDDEN = frozenset({"django_q", "otp_totp", "otp_static", "axes"})
 
@@ -81,6 +82,9 @@ def grouped(apps: list[Any], *pages: dict[str, Any] | None) -> list[Any]:
     models = {
         f"{model['model']._meta.app_label}.{model['object_name']}": model for app in apps for model in app["models"]
     }
+    for label, title in TITLES.items():
+        if label in models:
+            models[label] = {**models[label], "name": title}
     models |= {page["label"]: page for page in pages if page}
     groups = [
         {"name": name, "models": [models.pop(label) for label in labels if label in models]}

@@ -57,7 +57,7 @@ def register(*jobs: Job) -> None:
 
 def later(task: str, *numbers: int) -> None:
     """Run a task once, soon: its dotted path and plain numbers. It is part of the caller's transaction."""
-    async_task("tracking.jobs.run", task, *numbers)
+    async_task("tracking.jobs.run", task, *numbers, task_name=task.rpartition(".")[2])  # the name is for its logs
 
 
 class TaskFailed(Exception):

@@ -74,6 +74,8 @@ class AuditLogAdmin(KeysetAdmin):
     list_display = ("when", "who", "what", "which", "changed", "whence")
     list_filter = (ActionFilter, OperatorFilter)
     list_select_related = ("actor", "content_type")
+    change_list_template = "admin/auditlog/logentry/list.html"
+    change_form_template = "admin/auditlog/logentry/form.html"
     empty_text = "No change is on record yet. Changes of accounts, projects, keys, users and switches come here."
     fields = ("when", "who", "what", "which", "all_changes", "whence", "cid")
     readonly_fields = fields
@@ -135,7 +137,8 @@ def _told(entry: LogEntry) -> list[tuple[str, str, str]]:
             pair = (objects, "") if change.get("operation") == "delete" else ("", objects)
         else:
             pair = (_empty(change[0]), _empty(change[1]))
-        told.append((name.replace("_", " "), *pair))
+        if any(pair) and name != "id":
+            told.append((name.replace("_", " "), *pair))
     return told
 
 
