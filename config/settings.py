@@ -127,6 +127,7 @@ AXES_COOLOFF_TIME = timedelta(minutes=env.int("LOGIN_LOCK_MINUTES", default=15))
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # knocking again does not make it longer
+AXES_USERNAME_CALLABLE = "dashboard.login.username"
 AXES_LOCKOUT_CALLABLE = "dashboard.login.locked"
 AXES_CLIENT_IP_CALLABLE = "dashboard.client.address"
 AXES_ENABLE_ADMIN = False

@@ -26,7 +26,9 @@ _TIMES = ["created_at", "changed_at"]
 
 def register() -> None:
     """A row for each model whose changes are on record. Models of recipients are not: see `note`."""
-    auditlog.register(ProviderAccount, mask_fields=["sealed_credentials", "hook_token"], exclude_fields=[*_TIMES, "projects"])
+    auditlog.register(
+        ProviderAccount, mask_fields=["sealed_credentials", "hook_token"], exclude_fields=[*_TIMES, "projects"]
+    )
     auditlog.register(Project, exclude_fields=[*_TIMES, "api_keys", "accounts"])
     auditlog.register(Grant)
     auditlog.register(ApiKey, exclude_fields=[*_TIMES, "hashed"])

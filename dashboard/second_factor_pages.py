@@ -128,8 +128,9 @@ def _remove(request: HttpRequest) -> HttpResponse:
     if settings.REQUIRE_TOTP:
         notices.error(request, "Everybody needs a second step here: it can be replaced, not removed.")
         return redirect("admin:second_factor")
+    deaf = second_factor.deaf(user=user)
     if not form.is_valid() or second_factor.check(user=user, code=form.cleaned_data["code"]) is None:
-        form.add_error("code", DEAF if second_factor.deaf(user=user) else WRONG)
+        form.add_error("code", DEAF if deaf else WRONG)
         return _overview(request, remove_form=form)
     second_factor.reset(user=user)
     second_factor.remember(request)
