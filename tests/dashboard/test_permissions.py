@@ -230,7 +230,7 @@ def test_the_table_of_groups_is_what_the_groups_have():
 
 def test_nothing_in_the_table_is_misspelt():
     """Every permission of ours that is no plain one of Django's is given to somebody below the administrators."""
-    own = [p for p in Permission.objects.filter(content_type__app_label__in=["tracking", "providers"])]
+    own = Permission.objects.filter(content_type__app_label__in=["tracking", "providers"])
     special = [p for p in own if not re.match(r"(add|change|delete|view)_", p.codename)]
     assert special
     for p in special:
