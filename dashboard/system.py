@@ -43,6 +43,7 @@ class Row:
     """A job with its verdict."""
 
     scheduled: Scheduled
+    due: bool
     overdue: bool
 
 
@@ -77,7 +78,7 @@ def live() -> Live:
         unread=Inbound.objects.order_by().filter(state="new")[: BOUND + 1].count(),
         errors=Inbound.objects.order_by().filter(state="error")[: BOUND + 1].count(),
         unmatched=Unmatched.objects.filter(next_try_at__isnull=False)[: BOUND + 1].count(),
-        jobs=[Row(each, _overdue(each, now)) for each in jobs.scheduled(beats)],
+        jobs=[_row(each, now) for each in jobs.scheduled(beats)],
         checking=check_run.running(),
     )
 
@@ -94,8 +95,9 @@ def _beats(found: dict[str, Heartbeat], now: datetime) -> list[Beat]:
     return shown
 
 
-def _overdue(each: Scheduled, now: datetime) -> bool:
-    return each.next_run is not None and now - each.next_run > GRACE
+def _row(each: Scheduled, now: datetime) -> Row:
+    late = now - each.next_run if each.next_run else timedelta(0)
+    return Row(each, due=late > timedelta(0), overdue=late > GRACE)
 
 
 # --- what does not refresh
