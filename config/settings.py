@@ -131,6 +131,7 @@ AXES_USERNAME_CALLABLE = "dashboard.login.username"
 AXES_LOCKOUT_CALLABLE = "dashboard.login.locked"
 AXES_CLIENT_IP_CALLABLE = "dashboard.client.address"
 AXES_ENABLE_ADMIN = False
+AXES_DISABLE_ACCESS_LOG = True  # successful logins: a table that nobody would read or prune
 AXES_VERBOSE = False
 OTP_TOTP_ISSUER = "Postroom"
 REQUIRE_TOTP = env.str("REQUIRE_TOTP", default="")  # "staff": nobody works here without a second factor

@@ -17,14 +17,17 @@ Deed = Callable[[HttpRequest, Any], HttpResponse | None]
 def url(
     model_admin: admin.ModelAdmin[Any], name: str, deed: Deed, *, key: str = "int", permission: str = ""
 ) -> URLPattern:
-    """`…/<key>/<name>/`: by POST and with a permission, the one to change where none is named. Without a result, back
-    to the object's page."""
+    """`…/<key>/<name>/`: by POST and with the permission, by default to change. Without a result, back to the page."""
 
     def view(request: HttpRequest, pk: Any) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         found = model_admin.get_queryset(request).filter(pk=pk).first()
-        if not (request.user.has_perm(permission) if permission else model_admin.has_change_permission(request, found)):
+        if permission:
+            allowed = model_admin.has_view_or_change_permission(request, found) and request.user.has_perm(permission)
+        else:
+            allowed = model_admin.has_change_permission(request, found)
+        if not allowed:
             raise PermissionDenied
         if found is None:
             raise Http404

@@ -81,7 +81,7 @@ def test_the_refreshed_part_is_a_fragment_that_nobody_keeps(client):
     assert "<html" not in text(response)
     shown = text(client.get(PAGE))
     assert 'hx-trigger="live"' in shown and f'hx-get="{LIVE}"' in shown
-    assert '"allowEval":false' in shown and '"includeIndicatorStyles":false' in shown
+    assert '"allowEval": false' in shown and '"includeIndicatorStyles": false' in shown
     assert " style=" not in shown and " onclick" not in shown
 
 
@@ -107,6 +107,11 @@ def test_pausing_one_project(client):
     assert project.paused and len(project.paused_reason) == 200
     assert not Project.objects.get(pk=other.pk).paused
     client.post(reverse("admin:system_resume_project", args=[project.pk]))
+    project.refresh_from_db()
+    assert (project.paused, project.paused_reason) == (False, "")
+    client.post(url, {"reason": "again"})
+    form = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0", "retry": ""}  # resumed on its own page
+    assert client.post(f"/admin/tracking/project/{project.pk}/change/", form).status_code == 302
     project.refresh_from_db()
     assert (project.paused, project.paused_reason) == (False, "")
     for pk in (0, 2**63, 10**30):
