@@ -6,6 +6,8 @@ import contextlib
 import os
 import secrets
 import tempfile
+import tomllib
+from datetime import timedelta
 from pathlib import Path
 
 import environ
@@ -15,6 +17,7 @@ from config import devpg
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = BASE_DIR / ".state"  # generated keys, logs: nothing that the database needs to be complete
 env = environ.Env()
+VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 
 
 def _kept_secret(name: str) -> str:
@@ -59,8 +62,16 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_filters",
     "django_q",
+    "django_htmx",  # its static files
+    "auditlog",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
 ]
 MIDDLEWARE = [
+    "dashboard.client.ClientAddress",
+    "config.requestlog.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "dashboard.csp.ContentSecurityPolicy",
     "tracking.middleware.Problems",
@@ -70,8 +81,11 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "dashboard.audit.AuditOperators",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -106,6 +120,30 @@ DATABASES["default"]["CONN_MAX_AGE"] = 0 if _POOLED else None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = not _POOLED
 DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- operators' login: limits for each pair of user name and address, and a second factor for those who want one
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+# How many proxies of ours stand in front: so many hops of X-Forwarded-For, from the right, are believed.
+PROXY_COUNT = env.int("PROXY_COUNT", default=0)
+AXES_FAILURE_LIMIT = env.int("LOGIN_FAILURES", default=5)
+AXES_COOLOFF_TIME = timedelta(minutes=env.int("LOGIN_LOCK_MINUTES", default=15))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # knocking again does not make it longer
+AXES_USERNAME_CALLABLE = "dashboard.login.username"
+AXES_LOCKOUT_CALLABLE = "dashboard.login.locked"
+AXES_CLIENT_IP_CALLABLE = "dashboard.client.address"
+AXES_ENABLE_ADMIN = False
+AXES_DISABLE_ACCESS_LOG = True  # successful logins: a table that nobody would read or prune
+AXES_VERBOSE = False
+OTP_TOTP_ISSUER = "Postroom"
+REQUIRE_TOTP = env.str("REQUIRE_TOTP", default="")  # "staff": nobody works here without a second factor
+if REQUIRE_TOTP not in ("", "staff"):
+    raise environ.ImproperlyConfigured(f"REQUIRE_TOTP is {REQUIRE_TOTP!r}; it may be empty or staff")
+# A proxy's headers are read in one place, dashboard.client; the audit log takes what that found.
+AUDITLOG_USE_FK_STRING_REPRESENTATION = True
+AUDITLOG_CID_GETTER = "config.requestlog.request_id"
+AUDITLOG_MASK_CALLABLE = "dashboard.audit.hidden"
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -174,11 +212,19 @@ CONTENT_RETENTION_DAYS = env.int("CONTENT_RETENTION_DAYS", default=30)
 UNMATCHED_HORIZON_HOURS = env.int("UNMATCHED_HORIZON_HOURS", default=72)
 IDEMPOTENCY_HOURS = 24
 
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")  # what Prometheus shows to read /metrics; empty: no /metrics
+
+LOG_FORMAT = env.str("LOG_FORMAT", default="text")  # text or json
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "formatters": {"line": {"()": "config.logs.formatter", "style": LOG_FORMAT}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {"django.request": {"level": "ERROR"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},  # runserver's own lines
+        "django.db.backends": {"level": "INFO"},  # statements hold what messages hold
+        "axes": {"level": "WARNING"},
+    },
 }

@@ -8,6 +8,7 @@ kernel sends each program the SIGTERM on which it stops cleanly (PR_SET_PDEATHSI
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 FIRST_BACKOFF, LAST_BACKOFF = 1.0, 30.0  # seconds before a program that died is started again
@@ -148,14 +150,25 @@ class Program:
             self.deaths = 1 if lived > STEADY_SECONDS else self.deaths + 1
             wait = min(FIRST_BACKOFF * 2 ** (self.deaths - 1), LAST_BACKOFF)
             self._due = time.monotonic() + wait
+            self._note(f"it ended: {_reason(code)}")
             say(f"{self.name} ended ({_reason(code)}); it is started again in {wait:.0f} s. Log: {self.log}")
         if self._process is None and time.monotonic() >= self._due:
             self.start()
 
     def restart(self, why: str) -> None:
+        self._note(why)
         say(f"{self.name} is restarted: {why}")
         self.stop()
         self.start()
+
+    def _note(self, why: str) -> None:
+        """Beside the log, for the system page: when it was started again last, why, and how many times in all."""
+        path = self.log.with_suffix(".restart.json")
+        with suppress(OSError):
+            told = {"program": self.name, "at": datetime.now(UTC).isoformat(), "why": why, "count": _count(path) + 1}
+            draft = path.with_suffix(".draft")
+            draft.write_text(json.dumps(told))
+            draft.replace(path)
 
     def show_trouble(self) -> None:
         """Print the errors that the program has logged since the last look; the same ones once a minute."""
@@ -173,6 +186,12 @@ class Program:
             self._read_to += len(news)
             return news.splitlines()
         return []
+
+
+def _count(path: Path) -> int:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return int(json.loads(path.read_text())["count"])
+    return 0
 
 
 def _reason(code: int) -> str:

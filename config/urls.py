@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from dashboard import prometheus
 from tracking import health, hooks
 
 urlpatterns = [
@@ -13,6 +14,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("hooks/<str:token>", hooks.receive, name="hook"),
     path("v1/", include("tracking.api.v1.urls")),
+    path("metrics", prometheus.metrics, name="metrics"),
     path("healthz", health.process, name="healthz"),
     path("readyz", health.ready, name="readyz"),
 ]

@@ -171,9 +171,15 @@ def _normal(channel: str, value: str, region: str) -> str:
 class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Project
-        exclude = ("accounts",)  # noqa: DJ006
+        exclude = ("accounts", "paused_reason")  # noqa: DJ006
         field_classes: ClassVar = {"retry": StorableJson}
         widgets: ClassVar = {"retry": forms.Textarea(attrs={"rows": 4, "spellcheck": "false"})}
+
+    def clean_paused(self) -> bool:
+        paused: bool = self.cleaned_data["paused"]
+        if not paused:
+            self.instance.paused_reason = ""  # the system page gives one; it must not outlive the pause
+        return paused
 
     def clean_retry(self) -> dict[str, Any]:
         return self.cleaned_data["retry"] or {}  # an emptied field means: no overrides

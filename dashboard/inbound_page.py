@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,8 @@ from tracking.models import Attempt, Event, Inbound
 
 SHOWN = 64 * 1024  # bytes of a body
 SHOWN_RECEIPTS = 200
+_TOKEN = re.compile(r"/hooks/[^/?#]+")  # who knows it can pass for the provider
+_PROOFS = ("authorization", "cookie")
 _TEXT = ("text/", "application/x-www-form-urlencoded", "message/", "multipart/")
 
 
@@ -26,7 +29,8 @@ def context(request: Inbound) -> dict[str, Any]:
         "inbound": request,
         "received_at": ids.time_of(request.pk),
         "account": bound.account if bound else None,
-        "headers": sorted(dict(request.headers).items()),
+        "url": _TOKEN.sub("/hooks/…", request.url),
+        "headers": sorted((name, _shown(name, value)) for name, value in dict(request.headers).items()),
         "body": shown,
         "body_kind": kind,
         "body_size": len(body),
@@ -36,6 +40,10 @@ def context(request: Inbound) -> dict[str, Any]:
         "unread": unread,
         "events": _events(request.pk, request.account_id, receipts[:SHOWN_RECEIPTS]),
     }
+
+
+def _shown(name: str, value: Any) -> str:
+    return "(secret)" if name.lower() in _PROOFS else str(value)
 
 
 def body_text(body: bytes, content_type: str) -> tuple[str, str]:

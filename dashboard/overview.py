@@ -12,54 +12,19 @@ from itertools import accumulate
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.db import connection
 from django.urls import reverse
 
+from dashboard import lanes
+from dashboard.lanes import BOUND, Lane
 from providers.models import ProviderAccount
-from tracking.models import ApiKey, Grant, Heartbeat, Inbound, Message, Project, Switch, Unmatched
+from tracking.models import ApiKey, Grant, Inbound, Message, Project, Switch, Unmatched
 from tracking.statuses import Status
 
-BOUND = 10_000  # counts stop here and say "more"
 NEWEST = 1_000  # messages that the status bar is made of
 SEARCHED = 5_000  # newest messages among which the recent failures are sought
 FAILURES = 8
 LATE = timedelta(seconds=150)
 TROUBLE = (Status.FAILED, Status.BOUNCED, Status.UNKNOWN)
-
-_LANES = """
-SELECT a.id, a.code, a.name, a.channel, a.enabled, c.open_until, c.reason,
-    due.count, due.oldest, later.count, flight.count
-FROM providers_provideraccount a
-LEFT JOIN providers_circuit c ON c.account_id = a.id
-CROSS JOIN LATERAL (
-    SELECT count(*), min(due_at) AS oldest FROM (
-        SELECT due_at FROM queue WHERE account_id = a.id AND lease_token IS NULL AND due_at <= %(now)s
-        ORDER BY due_at LIMIT %(bound)s) q) due
-CROSS JOIN LATERAL (
-    SELECT count(*) FROM (
-        SELECT FROM queue WHERE account_id = a.id AND lease_token IS NULL AND due_at > %(now)s LIMIT %(bound)s) q) later
-CROSS JOIN LATERAL (
-    SELECT count(*) FROM (
-        SELECT FROM queue WHERE account_id = a.id AND lease_token IS NOT NULL LIMIT %(bound)s) q) flight
-ORDER BY a.code
-"""
-
-
-@dataclass(slots=True)
-class Lane:
-    """An account's part of the queue."""
-
-    id: int
-    code: str
-    name: str
-    channel: str
-    enabled: bool
-    open_until: datetime | None
-    reason: str | None
-    due: int
-    oldest: datetime | None
-    scheduled: int
-    in_flight: int
 
 
 @dataclass(slots=True)
@@ -126,8 +91,8 @@ def read(user: AbstractBaseUser | AnonymousUser) -> Overview:
         found.paused = list(Project.objects.filter(paused=True)[:10])
         found.steps = _steps()
     if may("providers.view_provideraccount"):
-        found.lanes = _lanes(now)
-        found.beats = [Beat(beat.name, beat.at, now - beat.at > LATE) for beat in Heartbeat.objects.order_by("name")]
+        found.lanes = lanes.read(now)
+        found.beats = [Beat(beat.name, beat.at, now - beat.at > LATE) for beat in lanes.beats()]
     if may("tracking.view_message"):
         found.shares, found.newest, found.failures = _newest()
     if may("tracking.view_inbound"):
@@ -135,12 +100,6 @@ def read(user: AbstractBaseUser | AnonymousUser) -> Overview:
         found.errors = Inbound.objects.order_by().filter(state="error")[: BOUND + 1].count()
         found.unread = Inbound.objects.order_by().filter(state="new")[: BOUND + 1].count()
     return found
-
-
-def _lanes(now: datetime) -> list[Lane]:
-    with connection.cursor() as cursor:
-        cursor.execute(_LANES, {"now": now, "bound": BOUND + 1})
-        return [Lane(*row) for row in cursor.fetchall()]
 
 
 def _newest() -> tuple[list[Share], int, list[Message]]:

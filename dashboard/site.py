@@ -1,4 +1,4 @@
-"""The admin site: its name, its navigation, its first page. Used as Django's default site (dashboard.apps)."""
+"""The admin site: its name, its navigation, its first page, and who gets in. Django's default site (dashboard.apps)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import logging
 import re
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.admin import AdminSite
 from django.core.exceptions import BadRequest, FieldDoesNotExist, ValidationError
 from django.db import DataError
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path, reverse
 
-from dashboard import overview
+from dashboard import overview, second_factor, second_factor_pages, system_page
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +30,12 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Delivery", ("tracking.Message", "tracking.Batch")),
     ("Providers", ("providers.ProviderAccount", "tracking.Inbound", "tracking.Unmatched")),
     ("Applications", ("tracking.Project", "tracking.ApiKey")),
-    ("Control", ("tracking.Suppression", "tracking.Switch")),
+    ("Control", ("tracking.Suppression", "tracking.Switch", "auditlog.LogEntry", "system")),
     ("People", ("auth.User", "auth.Group")),
 )
+TITLES = {"auditlog.LogEntry": "Audit log"}  # where a library's word would not be understood
+# Libraries bring pages of their own. To edit a Schedule is to run code; the others show secrets.
+HIDDEN = frozenset({"django_q", "otp_totp", "otp_static", "axes"})
 
 
 class PostroomSite(AdminSite):
@@ -57,24 +63,63 @@ class PostroomSite(AdminSite):
 
         return super().admin_view(read, cacheable)
 
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Whoever comes first or last: a page of ours stays, a library's gives way."""
+        listed = model_or_iterable if isinstance(model_or_iterable, (list, tuple)) else [model_or_iterable]
+        ours = admin_class is not None and admin_class.__module__.startswith("dashboard.")
+        for model in (model for model in listed if model._meta.app_label not in HIDDEN):
+            if self.is_registered(model):
+                if not ours:
+                    continue
+                self.unregister(model)
+            super().register(model, admin_class, **options)
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        own: list[URLPattern | URLResolver] = [
+            path("second-factor/", second_factor_pages.manage, name="second_factor"),
+            path("second-factor/code/", second_factor_pages.ask, name="second_factor_code"),
+            *(path(route, self.admin_view(view), name=name) for route, view, name in system_page.ROUTES),
+        ]
+        return own + super().get_urls()
+
+    # --- who gets in
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return super().has_permission(request) and not second_factor.owed(request)
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if super().has_permission(request) and second_factor.owed(request):
+            goal = urlencode({"next": request.GET.get("next", "")})
+            return redirect(f"{reverse('admin:second_factor_code')}?{goal}")
+        response: HttpResponse = super().login(request, extra_context)
+        if request.method == "POST" and request.user.is_authenticated:
+            second_factor.remember(request)
+        return response
+
+    # --- what is shown
+
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context = {"overview": overview.read(request.user), **(extra_context or {})}
         return super().index(request, context)
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps: list[Any] = super().get_app_list(request, app_label)
-        return apps if app_label else grouped(apps)
+        return apps if app_label else grouped(apps, system_page.entry(request))
 
 
 def unreadable(request: HttpRequest) -> bool:
     return any(_LOOKUPS.search(name) for name in request.GET)
 
 
-def grouped(apps: list[Any]) -> list[Any]:
-    """The models of all apps in the groups of NAVIGATION."""
+def grouped(apps: list[Any], *pages: dict[str, Any] | None) -> list[Any]:
+    """The models of all apps, and pages that are none of a model, in the groups of NAVIGATION."""
     models = {
         f"{model['model']._meta.app_label}.{model['object_name']}": model for app in apps for model in app["models"]
     }
+    for label, title in TITLES.items():
+        if label in models:
+            models[label] = {**models[label], "name": title}
+    models |= {page["label"]: page for page in pages if page}
     groups = [
         {"name": name, "models": [models.pop(label) for label in labels if label in models]}
         for name, labels in NAVIGATION

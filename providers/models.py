@@ -43,6 +43,10 @@ class ProviderAccount(models.Model):
 
     class Meta:
         ordering = ["code"]
+        permissions = [
+            ("test_provideraccount", "Can send a test message through an account"),
+            ("reset_circuit", "Can reset the circuit of an account"),
+        ]
 
     def __str__(self) -> str:
         return self.code

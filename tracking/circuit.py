@@ -142,7 +142,8 @@ def _open(circuit: Circuit, error: ProviderError, now: datetime) -> None:
     seconds = min(OPEN_MAX, max(OPEN_FOR, (now - circuit.opened_at).total_seconds()))
     circuit.open_until = now + timedelta(seconds=seconds)
     circuit.reason = error.text[:500]
-    log.warning("circuit of account %s is open for %.0f s: %s", circuit.account_id, seconds, error.text)
+    # the vendor's words, which may name a recipient, stand in the reason and in no log
+    log.warning("the circuit of account %s is open for %.0f s: %s", circuit.account.code, seconds, error.failure)
 
 
 def _hold(circuit: Circuit, error: ProviderError, now: datetime) -> None:

@@ -9,18 +9,22 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import Error, connection, transaction
+from django.utils.module_loading import import_string
 from django_q import cluster as django_q_cluster
 from django_q.cluster import Cluster, Sentinel
 from django_q.models import Failure, OrmQ, Schedule, Success
 from django_q.tasks import async_task
 
 from tracking import loops, partitions
+from tracking.models import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,10 @@ JOBS = [
     Job("tick", 1, "starts loops that are missing, writes the heartbeat"),
     Job("ensure_partitions", 60, "makes the partitions of the weeks ahead"),
     Job("prune", 30, "forgets old idempotency keys, nonces and finished tasks"),
+    Job("nightly_check", 1440, "recounts, and reports what does not agree"),
 ]
+LAST_RUN = "job:"  # how the names of heartbeats of jobs begin
+DAY, NIGHT = 1440, 3  # minutes; the hour (UTC) at which daily jobs run
 KEEP_TASKS = timedelta(days=1)
 
 
@@ -50,7 +57,57 @@ def register(*jobs: Job) -> None:
 
 def later(task: str, *numbers: int) -> None:
     """Run a task once, soon: its dotted path and plain numbers. It is part of the caller's transaction."""
-    async_task(task, *numbers)
+    async_task("tracking.jobs.run", task, *numbers, task_name=task.rpartition(".")[2])  # the name is for its logs
+
+
+class TaskFailed(Exception):
+    """What django-q2 is told of a failure: it keeps and logs the whole text of an error, which may name a recipient."""
+
+
+def run(task: str, *numbers: int) -> None:
+    """What django-q2 calls for everything. Of jobs it is kept when they ran last, and with which result."""
+    started, fault = time.monotonic(), ""
+    try:
+        import_string(task)(*numbers)
+    except Exception as error:
+        log.exception("the task %s failed", task)
+        fault = type(error).__qualname__
+        raise TaskFailed(fault) from None
+    finally:
+        module, _, name = task.rpartition(".")
+        if any(job.task == name and job.module == module for job in JOBS):
+            _keep_result(name, time.monotonic() - started, fault)
+
+
+def _keep_result(name: str, seconds: float, fault: str) -> None:
+    with suppress(Error):  # the database may be what failed
+        Heartbeat.objects.update_or_create(
+            name=f"{LAST_RUN}{name}",
+            defaults={"at": datetime.now(UTC), "detail": {"seconds": round(seconds, 3), "fault": fault}},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A job as the system page shows it."""
+
+    job: Job
+    next_run: datetime | None  # None: not declared, the workers never ran
+    last_run: datetime | None
+    seconds: float | None
+    fault: str
+
+
+def scheduled(beats: Mapping[str, Heartbeat]) -> Sequence[Scheduled]:
+    """All jobs, with what their heartbeats say. One query."""
+    due = dict(Schedule.objects.values_list("name", "next_run"))
+    return [_scheduled(job, due.get(job.task), beats.get(f"{LAST_RUN}{job.task}")) for job in JOBS]
+
+
+def _scheduled(job: Job, next_run: datetime | None, beat: Heartbeat | None) -> Scheduled:
+    if beat is None:
+        return Scheduled(job, next_run, None, None, "")
+    return Scheduled(job, next_run, beat.at, beat.detail.get("seconds"), beat.detail.get("fault", ""))
 
 
 def declare() -> None:
@@ -65,13 +122,21 @@ def declare() -> None:
             Schedule.objects.update_or_create(
                 name=job.task,
                 defaults={
-                    "func": f"{job.module}.{job.task}",
+                    "func": "tracking.jobs.run",
+                    "args": repr((f"{job.module}.{job.task}",)),
                     "schedule_type": Schedule.MINUTES,
                     "minutes": job.minutes,
                     "repeats": -1,
-                    "next_run": datetime.now(UTC),
+                    "next_run": datetime.now(UTC) if job.minutes < DAY else _tonight(),
                 },
             )
+
+
+def _tonight() -> datetime:
+    """A daily job waits for its hour: a cluster that is restarted often must not run it each time."""
+    now = datetime.now(UTC)
+    tonight = now.replace(hour=NIGHT, minute=0, second=0, microsecond=0)
+    return tonight if tonight > now else tonight + timedelta(days=1)
 
 
 class _Cluster(Cluster):  # type: ignore[misc]

@@ -72,6 +72,7 @@ class Partition:
     name: str
     starts: datetime
     bytes: int
+    rows: int  # PostgreSQL's estimate, of its last ANALYZE
 
     @property
     def ends(self) -> datetime:
@@ -82,12 +83,13 @@ def existing() -> list[Partition]:
     """Every attached partition with its size, oldest first. One that is being detached is none any more."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT parent.relname, child.relname, pg_total_relation_size(child.oid) FROM pg_inherits"
+            "SELECT parent.relname, child.relname, pg_total_relation_size(child.oid),"
+            " greatest(child.reltuples, 0)::bigint FROM pg_inherits"
             " JOIN pg_class parent ON parent.oid = inhparent JOIN pg_class child ON child.oid = inhrelid"
             " WHERE parent.relname = ANY(%s) AND NOT inhdetachpending ORDER BY child.relname",
             [list(TABLES)],
         )
-        return [Partition(table, name, _starts(name), size) for table, name, size in cursor.fetchall()]
+        return [Partition(table, name, _starts(name), size, rows) for table, name, size, rows in cursor.fetchall()]
 
 
 def _starts(name: str) -> datetime:

@@ -25,6 +25,7 @@ from tracking import accounts, circuit, ids, wake
 from tracking.models import Grant
 from tracking.services import route
 
+TEST, RESET = "providers.test_provideraccount", "providers.reset_circuit"
 SHOWN_TEXT = 500  # characters of a vendor's answer in a notice
 
 
@@ -184,7 +185,9 @@ class AccountAdmin(ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-ar
             "account": account,
             "adapter": described(account.kind),
             "circuit": circuit_of(account),
-            "can_act": self.has_change_permission(request, account),
+            "can_test": request.user.has_perm(TEST),
+            "can_reset": request.user.has_perm(RESET),
+            "may_know_hook": self.has_change_permission(request, account),
             "test_form": TestSendForm(account=account),
             "messages_url": f"{reverse('admin:tracking_message_changelist')}?account={account.pk}",
             "inbound_url": f"{reverse('admin:tracking_inbound_changelist')}?account={account.pk}",
@@ -195,8 +198,8 @@ class AccountAdmin(ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-ar
 
     def get_urls(self) -> list[URLPattern]:
         return [
-            actions.url(self, "reset-circuit", self.reset_circuit),
-            actions.url(self, "test-send", self.test_send),
+            actions.url(self, "reset-circuit", self.reset_circuit, permission=RESET),
+            actions.url(self, "test-send", self.test_send, permission=TEST),
             *super().get_urls(),
         ]
 

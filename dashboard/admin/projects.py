@@ -134,7 +134,8 @@ class ApiKeyAdmin(ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-arg
         return [actions.url(self, "revoke", self.revoke), *super().get_urls()]
 
     def revoke(self, request: HttpRequest, key: ApiKey) -> None:
-        ApiKey.objects.filter(pk=key.pk).update(revoked=True)
+        key.revoked = True
+        key.save(update_fields=["revoked"])
         self.log_change(request, key, "Revoked.")
         notices.success(request, "The key is revoked: within two seconds nobody can use it any more.")
 

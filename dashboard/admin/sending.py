@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from dashboard import filters
+from dashboard import audit, filters
 from dashboard.forms import SuppressionForm, SwitchForm
 from dashboard.keyset import KeysetAdmin
 from dashboard.search import recipients
@@ -82,8 +82,18 @@ class SuppressionAdmin(KeysetAdmin):
             address_hash=suppress.address_hash(entry.channel, entry.address),
         )
         obj.pk = stored.pk
+        _on_record(obj, audit.CREATE)
 
-    # the admin's own history outlives an erasure: it names the entry, not the address
+    def delete_model(self, request: HttpRequest, obj: Suppression) -> None:
+        _on_record(obj, audit.DELETE)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for entry in queryset:
+            _on_record(entry, audit.DELETE)
+        super().delete_queryset(request, queryset)
+
+    # both histories outlive an erasure: they name the entry, not the address
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         return super().log_addition(request, _nameless(obj), message)
@@ -91,6 +101,11 @@ class SuppressionAdmin(KeysetAdmin):
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         nameless: Any = [_nameless(entry) for entry in queryset]
         return super().log_deletions(request, nameless)
+
+
+def _on_record(entry: Suppression, action: int) -> None:
+    said = {"project": entry.project.code, "channel": entry.channel, "reason": entry.reason or "manual"}
+    audit.note(entry, action, f"entry {entry.pk}", said)
 
 
 def _nameless(entry: Suppression) -> Suppression:

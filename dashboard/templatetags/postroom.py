@@ -61,6 +61,17 @@ def failure(code: str) -> str:
 
 
 @register.filter
+def thousands(count: int) -> str:
+    return f"{count:,}"
+
+
+@register.filter
+def took(started: datetime, finished: datetime) -> str:
+    seconds = (finished - started).total_seconds()
+    return f"{seconds:.1f} s" if seconds < 60 else words.span(seconds)
+
+
+@register.filter
 def upto(count: int, bound: int) -> str:
     """Counts stop at a bound: beyond it the exact number would cost more than it tells."""
     return f"{bound:,}+" if count > bound else f"{count:,}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -178,3 +180,25 @@ def test_the_first_signal_asks_and_the_second_hurries():
     command = [sys.executable, "-c", textwrap.dedent(code)]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
     assert shown.splitlines() == ["False False", "True False", "True True"]
+
+
+def test_what_was_started_again_and_why_is_noted(make):
+    program = make(OBEDIENT)
+    up(program)
+    program.restart("no heartbeat for 30 s")
+    told = json.loads(program.log.with_suffix(".restart.json").read_text())
+    assert (told["program"], told["why"], told["count"]) == (program.name, "no heartbeat for 30 s", 1)
+    assert datetime.fromisoformat(told["at"]).tzinfo is not None
+    os.kill(program.pid, signal.SIGKILL)
+    eventually(program.ended)
+    program.tend()
+    told = json.loads(program.log.with_suffix(".restart.json").read_text())
+    assert (told["why"], told["count"]) == ("it ended: killed by SIGKILL", 2)
+
+
+def test_a_broken_note_is_no_reason_to_fail(make):
+    program = make(OBEDIENT)
+    program.log.with_suffix(".restart.json").write_text("{")
+    up(program)
+    program.restart("because")
+    assert json.loads(program.log.with_suffix(".restart.json").read_text())["count"] == 1

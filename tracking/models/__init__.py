@@ -1,6 +1,7 @@
 """The tables of tracking, by theme."""
 
 from tracking.models.inbound import Inbound, InboundState, Nonce, Unmatched
+from tracking.models.installation import CheckRun
 from tracking.models.intake import IdempotencyKey, Suppression
 from tracking.models.message import Attempt, Batch, Content, Event, Message
 from tracking.models.project import ApiKey, Grant, Project, Scope
@@ -11,6 +12,7 @@ __all__ = [
     "ApiKey",
     "Attempt",
     "Batch",
+    "CheckRun",
     "Content",
     "Event",
     "Grant",

@@ -29,6 +29,7 @@ class Project(models.Model):
     code = models.SlugField(max_length=50, unique=True)
     name = models.CharField(max_length=100, blank=True, default="")
     paused = models.BooleanField(default=False, help_text="While set, nothing of this project is sent; it is queued.")
+    paused_reason = models.CharField(max_length=200, blank=True, default="")
     retry = models.JSONField(
         default=dict,
         blank=True,
@@ -43,6 +44,7 @@ class Project(models.Model):
 
     class Meta:
         ordering = ["code"]
+        permissions = [("pause_project", "Can pause and resume sending of a project")]
 
     def __str__(self) -> str:
         return self.code

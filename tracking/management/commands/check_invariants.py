@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from tracking.services import check
+from tracking.services import check, check_run
 
 
 def positive(text: str) -> int:
@@ -25,11 +25,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--chunk", type=positive, default=check.CHUNK, help="messages read at a time")
+        parser.add_argument("--record", action="store_true", help="also keep the result for the system page")
         parser.add_argument(
             "--show", type=positive, default=100, help="how many differences are listed; all are counted"
         )
 
-    def handle(self, *, chunk: int, show: int, **options: Any) -> None:
+    def handle(self, *, chunk: int, show: int, record: bool, **options: Any) -> None:
+        if record:
+            ran = check_run.run()
+            self.stdout.write("another check is running" if ran is None else f"{ran.found} differences")
+            return
         found = 0
         for found, difference in enumerate(check.differences(chunk), 1):
             if found <= show:

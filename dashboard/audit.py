@@ -1,0 +1,69 @@
+"""The audit log of configuration: who changed what, and when. Secrets and recipients never get into it.
+
+django-auditlog writes an entry whenever one of these is saved or deleted. What happens to messages stands in their
+timelines. Used by dashboard.admin, which registers it, by settings.MIDDLEWARE, and by pages whose deeds need words of
+their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from auditlog.middleware import AuditlogMiddleware
+from auditlog.models import LogEntry
+from auditlog.registry import auditlog
+from django.contrib.auth.models import Group, User
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponseBase
+
+from providers.models import ProviderAccount
+from tracking.models import ApiKey, Grant, Project, Switch
+
+SECRET = "(secret)"
+CREATE, UPDATE, DELETE = LogEntry.Action.CREATE, LogEntry.Action.UPDATE, LogEntry.Action.DELETE
+_TIMES = ["created_at", "changed_at"]
+
+
+def register() -> None:
+    """A row for each model whose changes are on record. Models of recipients are not: see `note`."""
+    auditlog.register(
+        ProviderAccount, mask_fields=["sealed_credentials", "hook_token"], exclude_fields=[*_TIMES, "projects"]
+    )
+    auditlog.register(Project, exclude_fields=[*_TIMES, "api_keys", "accounts"])
+    auditlog.register(Grant)
+    auditlog.register(ApiKey, exclude_fields=[*_TIMES, "hashed"])
+    auditlog.register(Switch, exclude_fields=_TIMES)
+    auditlog.register(
+        User,
+        mask_fields=["password"],
+        exclude_fields=["last_login", "date_joined"],
+        m2m_fields={"groups", "user_permissions"},
+    )
+    auditlog.register(Group, m2m_fields={"permissions"})
+
+
+def hidden(value: str) -> str:
+    """Of a masked field only whether there was anything."""
+    return "" if value in ("", "None") else SECRET
+
+
+def note(found: Model, action: int, name: str, said: Mapping[str, str]) -> None:
+    """An entry by hand. `name` stands for the object, whose own name may be a recipient's."""
+    LogEntry.objects.log_create(
+        found,
+        force_log=True,
+        action=action,
+        object_repr=name,
+        changes={key: ["", value] for key, value in said.items()},
+    )
+
+
+class AuditOperators(AuditlogMiddleware):  # type: ignore[misc]
+    """Ties the entries to whoever is logged in. Only pages of operators change configuration; the API is spared it."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not request.path_info.startswith("/admin/"):
+            plain: HttpResponseBase = self.get_response(request)
+            return plain
+        response: HttpResponseBase = super().__call__(request)
+        return response
