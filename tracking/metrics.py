@@ -1,146 +1,98 @@
-"""What is counted, and the one pure function that says how much a row counts.
+"""Queries over the rollups: the one place that dashboard, API and alerts ask for numbers. Formulas: `figures`.
 
-`record` appends contribution(after) − contribution(before); the recount (`check_invariants`) adds up contributions of
-the rows as they stand. Both use the functions here, so they can only differ where a row was changed behind `record`.
-
-Counters of the message cohort (bucket: the minute of creation), exclusive but for `created` and `read`:
-  created, sent (handed to a provider at least once), delivered (read ones too), read, failed, bounced, unknown,
-  in_flight, and, for messages never handed over: pending, cancelled, suppressed, expired, rejected (cancelled after an
-  attempt: that one failed, so the message counts as failed);
-  delivery_ms and timed: sum of delivered_at − sent_at in milliseconds, and how many messages are in it.
-Counters of the attempt cohort (bucket: the minute of its start): started, accepted, delivered, bounced, failed,
-  unknown.
+Numbers are exact at any moment: minute, quarter and hour rows and the deltas that are not folded yet are read in one
+statement. A period is half-open; one that does not begin or end on a minute (before the last two days: on a quarter of
+an hour) is widened to it.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import NamedTuple, Protocol
-from uuid import UUID
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, tzinfo
+from typing import Literal
 
-from tracking import ids
-from tracking.statuses import Attempt, Reason, Status, attempt_status
+from tracking.figures import DEFINITIONS, Definition, Figures
 
-
-class Bucket(NamedTuple):
-    """The dimensions that a counter is kept for."""
-
-    cohort: str
-    minute: datetime
-    project_id: int
-    channel: str
-    account_id: int | None
-    failure: str = ""
-    bounce: str = ""
-
-
-Deltas = defaultdict[Bucket, Counter[str]]  # bucket → counter → change
-
-
-def none() -> Deltas:
-    return defaultdict(Counter)
-
-
-class MessageFacts(Protocol):
-    """The columns of a message that are counted."""
-
-    id: UUID
-    project_id: int
-    channel: str
-    account_id: int | None
-    status: Status
-    reason: str
-    sent_at: datetime | None
-    delivered_at: datetime | None
-    attempts: int
+__all__ = [
+    "DEFINITIONS",
+    "Definition",
+    "Dimension",
+    "Figures",
+    "Matured",
+    "Scope",
+    "Step",
+    "anomaly",
+    "by",
+    "maturity",
+    "series",
+    "series_by",
+    "totals",
+    "totals_matured",
+]
+Dimension = Literal["project", "channel", "account", "template", "category"]
+Step = Literal["minute", "5min", "15min", "hour", "day", "week", "month"]
+Key = int | str | None  # an id, a channel or a name; None: messages without an account
+Series = list[tuple[datetime, Figures]]  # (beginning of the step, in the time zone asked for; figures): no gaps
 
 
-_HANDED_OVER = {
-    Status.DELIVERED: ("delivered",),
-    Status.READ: ("delivered", "read"),
-    Status.FAILED: ("failed",),
-    Status.BOUNCED: ("bounced",),
-    Status.UNKNOWN: ("unknown",),
-    Status.CANCELLED: ("failed",),
-}
-_NEVER_HANDED_OVER = {Status.PENDING: "pending", Status.CANCELLED: "cancelled"}
-_BEFORE_ANY_ATTEMPT = {Reason.SUPPRESSED: "suppressed", Reason.EXPIRED: "expired"}
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which messages and attempts are meant. None: all of them. A template or category goes with projects and a
+    channel only, and its attempts are not counted."""
+
+    since: datetime
+    until: datetime
+    project_ids: Collection[int] | None = None
+    channel: str | None = None
+    account_ids: Collection[int] | None = None
+    template_id: str | None = None
+    category: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.since.tzinfo is None or self.until.tzinfo is None:
+            raise ValueError("since and until need a time zone")
+        if sum(each is not None for each in (self.template_id, self.category, self.account_ids)) > 1:
+            raise ValueError("account_ids, template_id and category cannot be combined")
+
+    def before(self) -> Scope:
+        """The period before this one, equally long."""
+        return replace(self, since=self.since - (self.until - self.since), until=self.since)
 
 
-def count_message(message: MessageFacts, sign: int, into: Deltas) -> None:
-    """Add (or take away) what one message contributes."""
-    failed, bounced = message.status is Status.FAILED, message.status is Status.BOUNCED
-    bucket = Bucket(
-        "message",
-        _minute(ids.milliseconds(message.id) // 60_000),
-        message.project_id,
-        message.channel,
-        message.account_id,
-        message.reason if failed else "",
-        message.reason if bounced else "",
-    )
-    counts = into[bucket]
-    counts["created"] += sign
-    for counter in _counters(message):
-        counts[counter] += sign
-    if message.delivered_at and message.sent_at:
-        counts["delivery_ms"] += sign * int((message.delivered_at - message.sent_at).total_seconds() * 1000)
-        counts["timed"] += sign
+@dataclass(frozen=True, slots=True)
+class Matured:
+    """To date, and only what had its time: cohorts older than their provider's p95 of the last seven days."""
+
+    to_date: Figures
+    matured: Figures
 
 
-def _counters(message: MessageFacts) -> tuple[str, ...]:
-    if message.attempts:
-        return ("sent", *_HANDED_OVER.get(message.status, ("in_flight",)))
-    if message.status in _NEVER_HANDED_OVER:
-        return (_NEVER_HANDED_OVER[message.status],)
-    return (_BEFORE_ANY_ATTEMPT.get(Reason(message.reason), "rejected"),) if message.status is Status.FAILED else ()
+def totals(scope: Scope) -> Figures:
+    raise NotImplementedError
 
 
-_ATTEMPT = {
-    Status.SENT: ("accepted",),
-    Status.DELIVERED: ("accepted", "delivered"),
-    Status.READ: ("accepted", "delivered"),
-    Status.BOUNCED: ("bounced",),
-    Status.FAILED: ("failed",),
-    Status.UNKNOWN: ("unknown",),
-}
+def series(scope: Scope, step: Step, tz: tzinfo) -> Series:
+    raise NotImplementedError
 
 
-def count_attempt(
-    attempt: Attempt, *, started_at: datetime, project_id: int, channel: str, account_id: int, sign: int, into: Deltas
-) -> None:
-    status = attempt_status(attempt)
-    bucket = Bucket(
-        "attempt",
-        _minute(int(started_at.timestamp()) // 60),
-        project_id,
-        channel,
-        account_id,
-        (attempt.failure or "") if status is Status.FAILED else "",
-        (attempt.bounce or "") if status is Status.BOUNCED else "",
-    )
-    counts = into[bucket]
-    counts["started"] += sign
-    for counter in _ATTEMPT.get(status, ()):
-        counts[counter] += sign
+def by(scope: Scope, dimension: Dimension) -> dict[Key, Figures]:
+    raise NotImplementedError
 
 
-@lru_cache(maxsize=4096)
-def _minute(number: int) -> datetime:
-    """The start of a minute; the same object each time, so that its hash is there already."""
-    return datetime.fromtimestamp(number * 60, UTC)
+def series_by(scope: Scope, dimension: Dimension, step: Step, tz: tzinfo) -> dict[Key, Series]:
+    raise NotImplementedError
 
 
-def by_bucket(deltas: Deltas) -> dict[Bucket, dict[str, int]]:
-    """Only what really changed, ready to be stored or compared."""
-    found = {bucket: {name: n for name, n in counts.items() if n} for bucket, counts in deltas.items()}
-    return {bucket: counts for bucket, counts in found.items() if counts}
+def maturity() -> Mapping[int, timedelta]:
+    """account → its p95 delivery time of the last seven days; accounts without deliveries are left out."""
+    raise NotImplementedError
 
 
-def add(rows: Iterable[tuple[Bucket, dict[str, int]]], into: Deltas) -> None:
-    """Add up what is stored."""
-    for bucket, counts in rows:
-        into[bucket].update(counts)
+def totals_matured(scope: Scope) -> Matured:
+    raise NotImplementedError
+
+
+def anomaly(scope: Scope, metric: str, tz: tzinfo) -> float | None:
+    """How far a metric is from the same local hours of the last four weeks (DEFINITIONS["anomaly"])."""
+    raise NotImplementedError
