@@ -5,8 +5,11 @@ Each property of `Figures` is one metric of DEFINITIONS. A zero denominator give
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 from providers.base import FailureClass
@@ -152,12 +155,8 @@ class Figures:
         total = sum(self.latency)
         if not total:
             return None
-        rank, seen = max(1, -(-total * share // 1)), 0  # the nearest rank: ceil
-        place = 0
-        for place, count in enumerate(self.latency):
-            seen += count
-            if seen >= rank:
-                break
+        rank = max(1, math.ceil(total * share))
+        place = bisect_left(list(accumulate(self.latency)), rank)
         low, high = EDGES[max(0, place - 1)], EDGES[min(place, len(EDGES) - 1)]
         return float((low * high) ** 0.5)
 

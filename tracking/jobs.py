@@ -38,7 +38,8 @@ class Job:
 JOBS = [
     Job("tick", 1, "starts loops that are missing, writes the heartbeat"),
     Job("ensure_partitions", 60, "makes the partitions of the weeks ahead"),
-    Job("prune", 30, "forgets old idempotency keys, nonces and finished tasks"),
+    Job("prune", 30, "forgets old idempotency keys, nonces, finished tasks and the metrics of single minutes"),
+    Job("check_hour", 60, "compares the messages and metrics of an hour of yesterday with the recorded facts"),
 ]
 KEEP_TASKS = timedelta(days=1)
 

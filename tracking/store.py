@@ -17,7 +17,7 @@ from django.db import connection
 from psycopg.types.datetime import TimestamptzLoader
 
 from providers.base import BounceClass, FailureClass
-from tracking import metrics
+from tracking import counters
 from tracking.rows import AttemptRow, MessageRow
 from tracking.statuses import Attempt, Decision, Fact, FactKind, Status
 
@@ -43,12 +43,16 @@ MESSAGE_MOVING = {
     "leg": "smallint",
     "reference": "text",
 }
-MESSAGE_READ = {"priority": "smallint", "expires_at": "timestamptz", "retry": "jsonb"}
+MESSAGE_READ = {
+    "priority": "smallint",
+    "expires_at": "timestamptz",
+    "retry": "jsonb",
+    "template_id": "text",
+    "category": "text",
+}
 MESSAGE_EXTRA = {  # written once by submit, read by nobody here
     "batch_id": "bigint",
     "external_id": "text",
-    "category": "text",
-    "template_id": "text",
     "tags": "text[]",
     "scheduled_at": "timestamptz",
 }
@@ -120,7 +124,7 @@ _LOCK = (
     f"SELECT {', '.join(_READ_MESSAGE)} FROM message"
     " WHERE id = ANY(%s) AND id BETWEEN %s AND %s ORDER BY id FOR NO KEY UPDATE"
 )
-_PAGE = f"SELECT {', '.join(_READ_MESSAGE)} FROM message WHERE id > %s ORDER BY id LIMIT %s"
+_PAGE = f"SELECT {', '.join(_READ_MESSAGE)} FROM message WHERE id > %s AND id < %s ORDER BY id LIMIT %s"
 _READ = f"SELECT {', '.join(_READ_MESSAGE)} FROM message WHERE id = ANY(%s) AND id BETWEEN %s AND %s ORDER BY id"
 _READ_ATTEMPT = [*ATTEMPT_KEY, *ATTEMPT_FIXED, "finished_at", "reference"]
 _ATTEMPTS = (
@@ -155,16 +159,18 @@ _INSERT_EVENT = _insert("event", EVENT, "ON CONFLICT DO NOTHING RETURNING messag
 _INSERT_DELTA = _insert(
     "metric_delta",
     {
-        "cohort": "text",
         "minute": "timestamptz",
         "project_id": "bigint",
         "channel": "text",
         "account_id": "bigint",
-        "failure": "text",
-        "bounce": "text",
+        "kind": "text",
+        "label": "text",
         "counts": "jsonb",
     },
 )
+
+
+_END = UUID(int=2**128 - 1)
 
 
 def lock_messages(message_ids: Collection[UUID]) -> dict[UUID, MessageRow]:
@@ -181,9 +187,9 @@ def read_messages(message_ids: Collection[UUID]) -> dict[UUID, MessageRow]:
     return _load(_READ, (keys, keys[0], keys[-1])) if keys else {}
 
 
-def read_page(after: UUID, limit: int) -> dict[UUID, MessageRow]:
+def read_page(after: UUID, limit: int, before: UUID = _END) -> dict[UUID, MessageRow]:
     """The next messages in id order, with their attempts, without locking."""
-    return _load(_PAGE, (after, limit))
+    return _load(_PAGE, (after, before, limit))
 
 
 def _load(statement: str, params: Sequence[Any]) -> dict[UUID, MessageRow]:
@@ -365,8 +371,8 @@ def insert_events(events: Sequence[dict[str, Any]]) -> set[tuple[UUID, str]]:
         return set(cursor.fetchall())
 
 
-def deltas(counted: metrics.Deltas) -> Write:
-    rows = [{**bucket._asdict(), "counts": counts} for bucket, counts in metrics.by_bucket(counted).items()]
+def deltas(counted: counters.Deltas) -> Write:
+    rows = [{**bucket._asdict(), "counts": counts} for bucket, counts in counters.by_bucket(counted).items()]
     return Write(_INSERT_DELTA, rows)
 
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 
 from tracking import jobs, loops, partitions
-from tracking.models import IdempotencyKey, Nonce
+from tracking.models import HourCheck, IdempotencyKey, Nonce
+from tracking.services import check, rollup
 
 
 def dispatch_loop(slot: int) -> None:
@@ -42,3 +43,10 @@ def prune() -> None:
     IdempotencyKey.objects.filter(created_at__lt=now - timedelta(hours=settings.IDEMPOTENCY_HOURS)).delete()
     Nonce.objects.filter(seen_at__lt=now - timedelta(days=2)).delete()
     jobs.prune_tasks()
+    rollup.drop_minutes()
+    HourCheck.objects.filter(hour__lt=now - timedelta(days=31)).delete()
+
+
+def check_hour() -> None:
+    """The hour of yesterday at this time: within a day, everything of a day is checked."""
+    check.check_hour(datetime.now(UTC) - timedelta(days=1))

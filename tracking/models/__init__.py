@@ -5,7 +5,15 @@ from tracking.models.intake import IdempotencyKey, Suppression
 from tracking.models.message import Attempt, Batch, Content, Event, Message
 from tracking.models.project import ApiKey, Grant, Project, Scope
 from tracking.models.queue import Heartbeat, QueueRow, Switch
-from tracking.models.stats import MetricDelta
+from tracking.models.stats import (
+    HourCheck,
+    MetricDelta,
+    MetricHour,
+    MetricKept,
+    MetricMinute,
+    MetricQuarter,
+    MetricSeal,
+)
 
 __all__ = [
     "ApiKey",
@@ -15,11 +23,17 @@ __all__ = [
     "Event",
     "Grant",
     "Heartbeat",
+    "HourCheck",
     "IdempotencyKey",
     "Inbound",
     "InboundState",
     "Message",
     "MetricDelta",
+    "MetricHour",
+    "MetricKept",
+    "MetricMinute",
+    "MetricQuarter",
+    "MetricSeal",
     "Nonce",
     "Project",
     "QueueRow",
