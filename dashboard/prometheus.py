@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_safe
@@ -18,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from dashboard import lanes, system
 from dashboard.lanes import Lane
-from tracking.models import MetricDelta
+from tracking import metrics as figures
 
 WINDOW = timedelta(hours=1)  # of the messages that are counted
 OUTCOMES = (
@@ -53,7 +52,7 @@ class _Postroom(Collector):
         yield from _of_workers(found)
         yield _gauge("sending_paused", "1 while all sending is paused.", [], [([], float(found.switch is not None))])
         yield _gauge("projects_paused", "How many projects are paused.", [], [([], float(len(found.paused)))])
-        yield from _of_messages(found.now)
+        yield from _of_messages(found.lanes, found.now)
 
 
 def _of_accounts(rows: list[Lane], now: datetime) -> Iterable[Metric]:
@@ -121,29 +120,20 @@ def _of_workers(found: system.Live) -> Iterable[Metric]:
     )
 
 
-def _of_messages(now: datetime) -> Iterable[Metric]:
+def _of_messages(rows: list[Lane], now: datetime) -> Iterable[Metric]:
     """A gauge: an outcome may still change, so these are no counters that only grow."""
+    found = figures.by(figures.Scope(now - WINDOW, now), "account")
     yield _gauge(
         "messages_last_hour",
         "Messages made in the last hour, by what has become of them; created is all, sent those handed over.",
         ["channel", "account", "outcome"],
-        [([channel, account or "", outcome], count) for channel, account, outcome, count in _outcomes(now)],
+        [
+            ([lane.channel, lane.code, outcome], getattr(found[lane.id], outcome))
+            for lane in rows
+            if lane.id in found
+            for outcome in OUTCOMES
+        ],
     )
-
-
-def _outcomes(now: datetime) -> list[tuple[str, str | None, str, int]]:
-    """Of the metric counters, not of messages."""
-    table = MetricDelta._meta.db_table
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT d.channel, a.code, each.counter, sum(each.change::bigint)::bigint FROM {table} d"
-            " CROSS JOIN jsonb_each_text(d.counts) AS each (counter, change)"
-            " LEFT JOIN providers_provideraccount a ON a.id = d.account_id"
-            " WHERE d.cohort = 'message' AND d.minute >= %s AND each.counter = ANY(%s)"
-            " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
-            [now - WINDOW, list(OUTCOMES)],
-        )
-        return list(cursor.fetchall())
 
 
 def _gauge(name: str, what: str, labels: list[str], rows: Rows) -> Metric:

@@ -23,7 +23,7 @@ from django.db import InterfaceError, OperationalError, connection
 
 from tracking import accounts, collector, wake
 from tracking.models import Heartbeat
-from tracking.services import dispatch, receive
+from tracking.services import dispatch, receive, rollup
 
 log = logging.getLogger(__name__)
 
@@ -271,6 +271,7 @@ def run_receive(slot: int, *, seconds: float, others: Callable[[], None], handin
         while clock.running():
             if clock.housekeeping():
                 beat(RECEIVE, slot, {})
+                rollup.fold_all()
                 others()
             if not receive.drain() and not receive.retry_unmatched():
                 listener.wait(LOOK_EVERY)

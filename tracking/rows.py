@@ -67,6 +67,8 @@ class MessageRow:
     priority: int = 5
     expires_at: datetime | None = None
     retry: dict[str, Any] | None = None
+    template_id: str = ""
+    category: str = ""
     extra: dict[str, Any] = field(default_factory=dict)  # columns that only the insert knows
     tries: list[AttemptRow] = field(default_factory=list)
 

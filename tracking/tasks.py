@@ -8,7 +8,7 @@ from django.conf import settings
 
 from tracking import jobs, loops, partitions
 from tracking.models import IdempotencyKey, Nonce
-from tracking.services import check_run
+from tracking.services import check_run, rollup
 
 
 def dispatch_loop(slot: int) -> None:
@@ -43,6 +43,7 @@ def prune() -> None:
     IdempotencyKey.objects.filter(created_at__lt=now - timedelta(hours=settings.IDEMPOTENCY_HOURS)).delete()
     Nonce.objects.filter(seen_at__lt=now - timedelta(days=2)).delete()
     jobs.prune_tasks()
+    rollup.drop_minutes()
 
 
 def nightly_check() -> None:

@@ -31,7 +31,7 @@ def queue_message(project: Project, account: ProviderAccount, *, due_at: datetim
             **kw,
         }
     )
-    row.extra = {"external_id": "", "category": "", "template_id": "", "tags": []}
+    row.extra = {"external_id": "", "tags": []}
     with transaction.atomic():
         work = Record([])
         work.add_message(row, source=Source("api"))

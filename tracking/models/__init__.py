@@ -6,7 +6,15 @@ from tracking.models.intake import IdempotencyKey, Suppression
 from tracking.models.message import Attempt, Batch, Content, Event, Message
 from tracking.models.project import ApiKey, Grant, Project, Scope
 from tracking.models.queue import Heartbeat, QueueRow, Switch
-from tracking.models.stats import MetricDelta
+from tracking.models.stats import (
+    MetricBlock,
+    MetricDelta,
+    MetricHour,
+    MetricKept,
+    MetricMinute,
+    MetricQuarter,
+    MetricSeal,
+)
 
 __all__ = [
     "ApiKey",
@@ -21,7 +29,13 @@ __all__ = [
     "Inbound",
     "InboundState",
     "Message",
+    "MetricBlock",
     "MetricDelta",
+    "MetricHour",
+    "MetricKept",
+    "MetricMinute",
+    "MetricQuarter",
+    "MetricSeal",
     "Nonce",
     "Project",
     "QueueRow",

@@ -1,30 +1,28 @@
 """The recount: does what is stored agree with the raw rows? Called by `check_invariants` and by tests; changes nothing.
 
 It goes in keyset chunks of one short transaction each, so that it may run beside live traffic. Counters move while they
-are added up; so a minute that seems to differ is looked at a second time, its deltas and its rows in one snapshot,
-before it is reported.
+are added up; so an hour that seems to differ is looked at a second time, all in one snapshot, before it is reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 
-from tracking import ids, metrics, partitions, store
+from tracking import counters, partitions, store
+from tracking.counters import Bucket
+from tracking.rollups import HOUR
 from tracking.rows import MessageRow
-from tracking.services.record import count
+from tracking.services import recount
 from tracking.statuses import Status, fold
 
-CHUNK = 2_000
+CHUNK = recount.CHUNK
 LEASE_GRACE = 120  # seconds after its end in which the reaper must have found a lease
 _NONE = UUID(int=0)
-Minute = tuple[str, datetime]  # cohort, minute
-Counts = dict[metrics.Bucket, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +38,18 @@ class Difference:
 
 def differences(chunk: int = CHUNK) -> Iterator[Difference]:
     """All that disagrees, as it is found."""
-    counted = metrics.none()
+    oldest = counters.floor(min(partition.starts for partition in partitions.existing()), HOUR.width)
+    stream, wrong = recount.Stream(oldest), set[datetime]()
     for rows, queue in _pages(chunk):
         for row in rows:
-            count(row, 1, counted)
+            wrong |= stream.take(row)
             yield from _message(row, queue)
-    yield from _metrics(counted, chunk)
+    wrong |= stream.finish(counters.floor(datetime.now(UTC), HOUR.width) + 2 * HOUR.width)
+    yield from _metrics(wrong, chunk)
     for table in ("content", "attempt", "event", "queue"):
         for key in _without_message(table, chunk):
             yield Difference(f"{table} {key}", "there is no such message")
     yield from _stale_leases()
-
-
-@contextmanager
-def _snapshot() -> Iterator[None]:
-    """Several reads that see the same state."""
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield
 
 
 # --- one message after the other
@@ -68,7 +59,7 @@ def _pages(chunk: int) -> Iterator[tuple[list[MessageRow], dict[UUID, UUID | Non
     """Messages with their attempts, and the queue rows of those that have one: message → lease token."""
     after = _NONE
     while True:
-        with _snapshot():
+        with recount.snapshot():
             rows = store.read_page(after, chunk)
             queue = _queue_rows(list(rows))
         if not rows:
@@ -117,81 +108,20 @@ def _queue_problem(row: MessageRow, queue: dict[UUID, UUID | None]) -> str:
 # --- metrics
 
 
-def _metrics(counted: metrics.Deltas, chunk: int) -> Iterator[Difference]:
-    suspects = {(bucket.cohort, bucket.minute) for bucket, *_ in _unequal(_stored(), metrics.by_bucket(counted))}
-    if not suspects:
-        return
-    with _snapshot():
-        stored, recounted = _stored(), metrics.by_bucket(_recount(suspects, chunk))
-    for bucket, says, finds in _unequal(stored, recounted):
-        if (bucket.cohort, bucket.minute) in suspects:
-            yield Difference("metrics " + _name(bucket), f"stored {_counts(says)}; recounted {_counts(finds)}")
-
-
-def _stored() -> Counts:
-    """The sum of all deltas, from the oldest week whose raw rows are still there."""
-    since = min(partition.starts for partition in partitions.existing())
-    columns = ", ".join(metrics.Bucket._fields)
-    added = metrics.none()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT counter, sum(change::bigint)::bigint, {columns}"
-            f" FROM metric_delta, jsonb_each_text(counts) AS each (counter, change)"
-            f" WHERE minute >= %s GROUP BY counter, {columns}",
-            [since],
-        )
-        for counter, change, *bucket in cursor.fetchall():
-            added[metrics.Bucket(*bucket)][counter] = change
-    return metrics.by_bucket(added)
-
-
-def _recount(minutes: set[Minute], chunk: int) -> metrics.Deltas:
-    """Count the messages made, and the messages whose attempts started, in these minutes."""
-    counted = metrics.none()
-    keys = sorted(set(_made_in(minutes)) | set(_tried_in(minutes)))
-    for start in range(0, len(keys), chunk):
-        for row in store.read_messages(keys[start : start + chunk]).values():
-            count(row, 1, counted)
-    return counted
-
-
-def _made_in(minutes: set[Minute]) -> Iterator[UUID]:
-    with connection.cursor() as cursor:
-        for cohort, minute in minutes:
-            if cohort == "message":
-                bounds = [ids.floor(minute), ids.floor(minute + timedelta(minutes=1))]
-                cursor.execute("SELECT id FROM message WHERE id >= %s AND id < %s", bounds)
-                yield from (key for (key,) in cursor.fetchall())
-
-
-def _tried_in(minutes: set[Minute]) -> list[UUID]:
-    starts = [minute for cohort, minute in minutes if cohort == "attempt"]
-    if not starts:
-        return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT DISTINCT message_id FROM attempt WHERE message_id < %s AND started_at >= %s AND started_at < %s"
-            " AND date_trunc('minute', started_at) = ANY(%s)",
-            [ids.floor(max(starts) + timedelta(minutes=2)), min(starts), max(starts) + timedelta(minutes=1), starts],
-        )
-        return [key for (key,) in cursor.fetchall()]
-
-
-def _unequal(stored: Counts, recounted: Counts) -> Iterator[tuple[metrics.Bucket, dict[str, int], dict[str, int]]]:
-    for bucket in sorted({*stored, *recounted}, key=str):
-        says, finds = stored.get(bucket, {}), recounted.get(bucket, {})
-        if says != finds:
-            yield bucket, says, finds
+def _metrics(hours: set[datetime], chunk: int) -> Iterator[Difference]:
+    """What is wrong in these hours, each looked at in one snapshot."""
+    for hour in sorted(hours):
+        for tier, buckets in recount.errors(hour, chunk).items():
+            for bucket, change in buckets.items():
+                yield Difference(f"{tier.table} {_name(bucket)}", f"lacks {_counts(change)}")
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {counts[name]}" for name in sorted(counts)) or "nothing"
+    return ", ".join(f"{name} {counts[name]}" for name in sorted(counts))
 
 
-def _name(bucket: metrics.Bucket) -> str:
-    return " ".join(
-        str(part) for part in (bucket.cohort, bucket.minute.isoformat(timespec="minutes"), *bucket[2:]) if part
-    )
+def _name(bucket: Bucket) -> str:
+    return " ".join(str(part) for part in (bucket.minute.isoformat(timespec="minutes"), *bucket[1:]) if part)
 
 
 # --- what belongs to nothing

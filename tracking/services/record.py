@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from tracking import metrics, store
+from tracking import counters, store
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import suppress
 from tracking.statuses import Attempt, Decision, Fact, FactKind, Status, fold, learn
@@ -194,8 +194,8 @@ class Record:
         """(attempt, as it was) of those that were there before; new ones stand at the end."""
         return [pair for row in changed for pair in zip(row.tries, self._before[row.id].tries, strict=False)]
 
-    def _deltas(self, created: Iterable[MessageRow], changed: Iterable[MessageRow]) -> metrics.Deltas:
-        deltas = metrics.none()
+    def _deltas(self, created: Iterable[MessageRow], changed: Iterable[MessageRow]) -> counters.Deltas:
+        deltas = counters.none()
         for row in created:
             count(row, 1, deltas)
         for row in changed:
@@ -251,11 +251,11 @@ def milestones(before: MessageRow | None, after: MessageRow) -> tuple[Status, ..
     return tuple(reached)
 
 
-def count(row: MessageRow, sign: int, into: metrics.Deltas) -> None:
-    """What a message and its attempts contribute to the metrics."""
-    metrics.count_message(row, sign, into)
+def count(row: MessageRow, sign: int, into: counters.Deltas) -> None:
+    """What a message and its attempts contribute to the counters."""
+    counters.count_message(row, sign, into)
     for attempt in row.tries:
-        metrics.count_attempt(
+        counters.count_attempt(
             attempt.facts,
             started_at=attempt.started_at,
             project_id=row.project_id,

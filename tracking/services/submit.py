@@ -200,11 +200,11 @@ def _row(sender: Sender, item: Wanted, recipient: str, batch: int | None, *, sup
         priority=request.priority,
         expires_at=request.expires_at,
         retry=request.retry.model_dump(mode="json", exclude_none=True) if request.retry else None,
+        template_id=request.template_id,
+        category=request.category,
         extra={
             "batch_id": batch,
             "external_id": request.external_id,
-            "category": request.category,
-            "template_id": request.template_id,
             "tags": request.tags,
             "scheduled_at": request.scheduled_at,
         },

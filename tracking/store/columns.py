@@ -20,12 +20,16 @@ MESSAGE_MOVING = {
     "leg": "smallint",
     "reference": "text",
 }
-MESSAGE_READ = {"priority": "smallint", "expires_at": "timestamptz", "retry": "jsonb"}
+MESSAGE_READ = {
+    "priority": "smallint",
+    "expires_at": "timestamptz",
+    "retry": "jsonb",
+    "template_id": "text",
+    "category": "text",
+}
 MESSAGE_EXTRA = {  # written once by submit, read by nobody here
     "batch_id": "bigint",
     "external_id": "text",
-    "category": "text",
-    "template_id": "text",
     "tags": "text[]",
     "scheduled_at": "timestamptz",
 }
@@ -82,13 +86,12 @@ QUEUE = {
     "expires_at": "timestamptz",
 }
 DELTA = {
-    "cohort": "text",
     "minute": "timestamptz",
     "project_id": "bigint",
     "channel": "text",
     "account_id": "bigint",
-    "failure": "text",
-    "bounce": "text",
+    "kind": "text",
+    "label": "text",
     "counts": "jsonb",
 }
 
@@ -100,4 +103,4 @@ MESSAGE_EMPTY = {
 }
 ATTEMPT_EMPTY = {"leg": "0", **dict.fromkeys(("idempotency_key", "reference", "code", "text"), "''")}
 EVENT_EMPTY = {"machine": "false", "code": "''", "text": "''"}
-DELTA_EMPTY = {"failure": "''", "bounce": "''"}
+DELTA_EMPTY = {"kind": "''", "label": "''"}

@@ -30,7 +30,7 @@ _READ_MESSAGE = ", ".join([*MESSAGE_FIXED, *MESSAGE_MOVING, *MESSAGE_READ])
 _AMONG = "id = ANY(%s) AND id BETWEEN %s AND %s ORDER BY id"
 LOCK = f"SELECT {_READ_MESSAGE} FROM message WHERE {_AMONG} FOR NO KEY UPDATE"
 _READ = f"SELECT {_READ_MESSAGE} FROM message WHERE {_AMONG}"
-_PAGE = f"SELECT {_READ_MESSAGE} FROM message WHERE id > %s ORDER BY id LIMIT %s"
+_PAGE = f"SELECT {_READ_MESSAGE} FROM message WHERE id > %s AND id < %s ORDER BY id LIMIT %s"
 ATTEMPTS = (
     f"SELECT {', '.join([*ATTEMPT_KEY, *ATTEMPT_FIXED, 'finished_at', 'reference', *ATTEMPT_FACTS])} FROM attempt"
     " WHERE message_id = ANY(%s) AND message_id BETWEEN %s AND %s ORDER BY message_id, number"
@@ -40,6 +40,9 @@ _KNOWN = (
     "SELECT p.id, p.key FROM unnest(%s::uuid[], %s::text[]) AS p (id, key) CROSS JOIN LATERAL (SELECT FROM event"
     " WHERE message_id = p.id AND dedupe_key = p.key AND message_id BETWEEN %s AND %s OFFSET 0) e"
 )
+
+
+_END = UUID(int=2**128 - 1)
 
 
 class Locked(NamedTuple):
@@ -65,9 +68,9 @@ def read_messages(message_ids: Collection[UUID]) -> dict[UUID, MessageRow]:
     return _assembled(*_together([(_READ, bounds), (ATTEMPTS, bounds)])) if bounds else {}
 
 
-def read_page(after: UUID, limit: int) -> dict[UUID, MessageRow]:
+def read_page(after: UUID, limit: int, before: UUID = _END) -> dict[UUID, MessageRow]:
     """The next messages in id order, with their attempts, without locking."""
-    (rows,) = _together([(_PAGE, (after, limit))])
+    (rows,) = _together([(_PAGE, (after, before, limit))])
     keys = [row[0] for row in rows]
     return _assembled(rows, *_together([(ATTEMPTS, (keys, keys[0], keys[-1]))])) if keys else {}
 

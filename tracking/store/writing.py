@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
-from tracking import metrics
+from tracking import counters
 from tracking.rows import AttemptRow, MessageRow
 from tracking.store import columns as c
 from tracking.store.reading import bounds
@@ -117,8 +117,8 @@ def events(rows: Sequence[dict[str, Any]]) -> Write:
     return inserted("event", c.EVENT, rows, empty=c.EVENT_EMPTY, tail="ON CONFLICT DO NOTHING")
 
 
-def deltas(counted: metrics.Deltas) -> Write:
-    rows = [_said({**bucket._asdict(), "counts": counts}) for bucket, counts in metrics.by_bucket(counted).items()]
+def deltas(counted: counters.Deltas) -> Write:
+    rows = [_said({**bucket._asdict(), "counts": counts}) for bucket, counts in counters.by_bucket(counted).items()]
     return inserted("metric_delta", c.DELTA, rows, empty=c.DELTA_EMPTY)
 
 
