@@ -27,7 +27,7 @@ def test_another_host_is_refused_in_one_line(caplog: pytest.LogCaptureFixture, p
         answer = Client().post(path, headers={"host": host})
     if host:  # without one the test client says "testserver", as a server would fill in its own
         assert "ALLOWED_HOSTS" in problem(answer, 400)["detail"]
-        assert len(caplog.records) == 1
+        assert len([record for record in caplog.records if record.name != "postroom.request"]) == 1
     assert not any(record.exc_info for record in caplog.records)
 
 
