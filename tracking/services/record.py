@@ -23,7 +23,7 @@ from uuid import UUID
 from tracking import metrics, store
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import suppress
-from tracking.statuses import Attempt, Decision, Fact, Status, fold, learn
+from tracking.statuses import Attempt, Decision, Fact, FactKind, Status, fold, learn
 
 FUTURE_TOLERANCE = timedelta(minutes=5)  # a receipt's time is clamped to [attempt start, received + this]
 
@@ -122,6 +122,11 @@ class Record:
             }
         )
 
+    def note(self, row: MessageRow, *, key: str, source: Source, text: str) -> None:
+        """Something was done about the message that changes nothing of it: it stands in the timeline, and is no fact of
+        any attempt."""
+        self._own_event(row, f"note:{key}", FactKind.OTHER, 0, None, source=source, text=text)
+
     def suppress(self, row: MessageRow, reason: str, address: str) -> None:
         """The address is bad, or its owner wants no more: nothing more is sent to it by this project."""
         self._suppress.append(suppress.Entry(row.project_id, row.channel, address, reason, row.id))
@@ -149,13 +154,20 @@ class Record:
         self.fold(row)
 
     def _decision_event(self, row: MessageRow, decision: Decision, *, source: Source, text: str) -> None:
+        key = f"decision:{row.decisions}"
+        self._own_event(row, key, decision, row.attempts, row.decisions, source=source, text=text)
+
+    def _own_event(
+        self, row: MessageRow, key: str, kind: str, attempt: int, number: int | None, *, source: Source, text: str
+    ) -> None:
+        """What happened here and now, and not at a provider."""
         self._events.append(
             {
                 "message_id": row.id,
-                "dedupe_key": f"decision:{row.decisions}",
-                "kind": decision,
-                "attempt": row.attempts,
-                "number": row.decisions,
+                "dedupe_key": key,
+                "kind": kind,
+                "attempt": attempt,
+                "number": number,
                 "occurred_at": self.now,
                 "said_at": None,
                 "recorded_at": self.now,
