@@ -12,14 +12,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from dashboard import keyset, scope_form
-from providers.base import FailureClass
 from tests.builders import make_account, make_message, make_project
 from tests.dashboard.people import staff, superuser, text
-from tests.tracking.lives import queue_message, status_of
-from tracking.models import Attempt, Event, Message, QueueRow
+from tests.tracking.lives import fail, queue_message, status_of
+from tracking.models import Attempt, Event, Message
 from tracking.services import act
-from tracking.services.record import Record, Source
-from tracking.statuses import Decision, Fact, FactKind
+from tracking.services.record import Source
+from tracking.statuses import Decision
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/tracking/message/"
@@ -43,19 +42,6 @@ def page(key) -> str:
 
 def ids_in(response) -> list[str]:
     return re.findall(r'title="([0-9a-f-]{36})"', text(response))
-
-
-def fail(key, *, kind: FactKind = FactKind.FAILED, **fact) -> None:
-    """One attempt that ended badly, and the decision to give up."""
-    work = Record([key])
-    row = work.messages[key]
-    attempt = work.start_attempt(row, account_id=row.account_id, idempotency_key="k")
-    failed = Fact(kind, work.now, **{"failure": FailureClass.PERMANENT, "code": "550", "text": "no such user", **fact})
-    work.add_fact(row, attempt, failed, key="f", source=Source("dispatch"))
-    work.learn()
-    work.decide(row, Decision.GIVE_UP, source=Source("dispatch"))
-    work.save()
-    QueueRow.objects.filter(pk=key).delete()
 
 
 # --- the list
