@@ -34,6 +34,7 @@ POSSIBLE: Mapping[str, frozenset[Status]] = {
 COUNTED = 10_000  # messages that a dry run counts, before it says "at least"
 STEPS = 5  # of scope.LOOKED_THROUGH rows that it looks through
 SAMPLE = 10
+CHOICES = 20  # accounts whose cost is shown, while none is chosen
 
 
 @dataclass(slots=True)
@@ -48,7 +49,8 @@ class Cost:
 
 @dataclass(slots=True)
 class Plan:
-    """What an operation would do. Not exact: there may be more, older than `looked_to`."""
+    """What an operation would do. Not exact: there may be more, older than `looked_to`. The costs are alternatives
+    while the account is still to be chosen."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     possible: int = 0
@@ -60,6 +62,10 @@ class Plan:
     @property
     def matched(self) -> int:
         return self.statuses.total()
+
+    @property
+    def by_status(self) -> list[tuple[str, int]]:
+        return self.statuses.most_common()
 
 
 def plan(found: scope.Scope, kind: BulkKind, *, via: ProviderAccount | None = None) -> Plan:
@@ -80,6 +86,8 @@ def plan(found: scope.Scope, kind: BulkKind, *, via: ProviderAccount | None = No
             break
     made.exact, made.looked_to = place is None, ids.time_of(place) if place else None
     made.possible = through.total()
+    if kind == BulkKind.RETRY_VIA and via is None:  # what it would cost through each that can be chosen
+        through = Counter({each.pk: made.possible for each in ProviderAccount.objects.filter(enabled=True)[:CHOICES]})
     made.costs = [] if kind == BulkKind.CANCEL else _costs(through)
     return made
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -86,7 +86,8 @@ class Scope:
         values.pop("time", None)
         if self.since:
             values["since"] = as_text(self.since)
-        values["until"] = as_text(min(self.until or self.now, self.now))
+        until = self.now + timedelta(milliseconds=1)  # ids tell no finer
+        values["until"] = as_text(min(self.until or until, until))
         return urlencode(sorted(values.items()))
 
     @property

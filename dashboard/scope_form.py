@@ -76,7 +76,7 @@ class Keys(forms.CharField):
 
 
 class MomentInput(forms.DateTimeInput):
-    """Shows in the browser's own form what an address may say in any."""
+    """Shows in the browser's own form what an address may say in any; browsers refuse to show what is no time."""
 
     input_type = "datetime-local"
 
@@ -84,7 +84,7 @@ class MomentInput(forms.DateTimeInput):
         try:
             found = Moment().to_python(value)
         except ValidationError:
-            return str(value)
+            return None
         return None if found is None else found.strftime("%Y-%m-%dT%H:%M:%S")
 
 
