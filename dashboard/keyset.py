@@ -85,7 +85,12 @@ class KeysetChangeList(ChangeList):
 
     def _edge(self, rows: QuerySet[Any]) -> Any:
         """The last id that one page looks at; None where there are not that many rows."""
-        return rows.values_list("pk", flat=True)[LOOKED_THROUGH : LOOKED_THROUGH + 1].first()
+        return rows.values_list("pk", flat=True)[self.looked_through : self.looked_through + 1].first()
+
+    @property
+    def looked_through(self) -> int:
+        """How many rows one page may look through."""
+        return LOOKED_THROUGH
 
     def get_results(self, request: HttpRequest) -> None:
         size = self.list_per_page

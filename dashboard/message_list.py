@@ -10,7 +10,8 @@ from django.db.models import Q, QuerySet
 from django.forms import BoundField
 from django.http import HttpRequest
 
-from dashboard import filters, scope
+from dashboard import filters
+from dashboard import scope as scopes
 from dashboard.keyset import Condition, KeysetChangeList
 from dashboard.models import SavedView
 from dashboard.scope_form import ScopeForm
@@ -46,21 +47,34 @@ class MessageChangeList(KeysetChangeList):
     """Its filters are the fields of a scope. A scope that cannot be understood shows nothing but what is wrong: with a
     filter left out it would show what nobody asked for."""
 
-    scope: scope.Scope | None
+    scope: scopes.Scope | None
     form: ScopeForm
 
     def narrow(self, request: HttpRequest, rows: QuerySet[Any]) -> tuple[QuerySet[Any], list[Condition]]:
         self.filter_specs = []
         try:
-            self.scope = scope.read(request.GET, codes=filters.codes(request))
-        except scope.BadScope as bad:
+            self.scope = scopes.read(request.GET, codes=filters.codes(request))
+        except scopes.BadScope as bad:
             self.scope, self.form = None, bad.form
             self.has_active_filters = True
             return rows.none(), []
         self.form = self.scope.form
         self.has_active_filters = bool(self.scope.values)
         rows, others = self.scope.within(rows)
-        return rows, [_condition(other) for other in others]
+        return rows, [self._between(other) for other in others]
+
+    def _between(self, condition: scopes.Condition) -> Condition:
+        """Among the ids of this page, which are known once it is to be applied."""
+
+        def apply(rows: QuerySet[Any]) -> QuerySet[Any]:
+            low, high = (self.edge, self.older) if self.newer is None else (self.newer, self.edge)
+            return condition(rows, low, high)
+
+        return apply
+
+    @property
+    def looked_through(self) -> int:
+        return min(super().looked_through, self.scope.looked_through) if self.scope else 0
 
     @property
     def first_fields(self) -> list[BoundField]:
@@ -74,10 +88,6 @@ class MessageChangeList(KeysetChangeList):
     def more_used(self) -> bool:
         """Whether one of the fields that are folded away holds something."""
         return any(self.form[name].data for name in _MORE)
-
-
-def _condition(condition: Q) -> Condition:
-    return lambda rows: rows.filter(condition)
 
 
 # --- columns

@@ -8,23 +8,24 @@ ten million messages than with ten thousand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import QueryDict
 
 from dashboard import search
 from dashboard.scope_form import SPANS, ScopeForm, as_text
 from tracking import ids
-from tracking.models import Message
+from tracking.models import Attempt, Message
 
 LOOKED_THROUGH = 20_000  # rows, in one step
+LOOKED_UP = 4_000  # rows, where the attempts of each must be looked up one by one
 # What metrics are kept by: a scope of these alone can be asked of the rollups.
 ROLLED_UP = ("project", "channel", "account", "failure", "bounce", "category", "template")
 # Conditions with an index that ends in the id; the first one that is given leads.
@@ -38,6 +39,10 @@ _COLUMNS = {
     "channel": "channel",
     "reason": "reason",
 }
+
+Rows = QuerySet[Message]
+# What is looked for among rows whose ids lie between these two (None: as far as there are any).
+Condition = Callable[[Rows, UUID | None, UUID | None], Rows]
 
 
 class BadScope(ValueError):
@@ -58,6 +63,10 @@ def read(
     if not form.is_valid():
         raise BadScope(form)
     return Scope(form, now or datetime.now(UTC))
+
+
+def _matching(condition: Q, rows: Rows, low: UUID | None, high: UUID | None) -> Rows:
+    return rows.filter(condition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +144,7 @@ class Scope:
                 yield Q(account_id=account)
 
     def _unled(self) -> Iterator[Q]:
-        yield from (search.condition(term) for term in self.form.terms if not term.led and term.qualifier != "provider")
+        yield from (search.condition(term) for term in self.form.terms if term.qualifier == "tag")
         for name in ("channel", "reason"):
             if name in self.values:
                 yield Q(**{_COLUMNS[name]: self.values[name]})
@@ -143,17 +152,41 @@ class Scope:
             yield Q(status__in=self.values["status"])
         if "tag" in self.values:
             yield Q(tags__contains=[self.values["tag"]])
-        for name in ("failure", "bounce"):
-            if name in self.values:
-                yield search.attempted(Q(**{name: self.values[name]}))
 
-    def within(self, rows: QuerySet[Message]) -> tuple[QuerySet[Message], list[Q]]:
+    @cached_property
+    def _of_attempts(self) -> list[Q]:
+        """What an attempt of the message must be."""
+        asked = [Q(**{name: self.values[name]}) for name in ("failure", "bounce") if name in self.values]
+        return asked + [search.condition(term) for term in self.form.terms if term.qualifier == "error"]
+
+    def within(self, rows: QuerySet[Message]) -> tuple[QuerySet[Message], list[Condition]]:
         """The rows that an index leads to, and the conditions that are to be looked for among a bounded number of
         them. The period is a range of ids."""
         leading, others = self._conditions
         rows = rows.filter(leading) if leading else rows
         rows = rows.filter(pk__gte=ids.floor(self.since)) if self.since else rows
-        return (rows.filter(pk__lt=ids.floor(self.until)) if self.until else rows), others
+        rows = rows.filter(pk__lt=ids.floor(self.until)) if self.until else rows
+        return rows, [
+            *(partial(_matching, each) for each in others),
+            *(partial(self._attempted, each) for each in self._of_attempts),
+        ]
+
+    @property
+    def looked_through(self) -> int:
+        """How many rows may be looked through in one step."""
+        return min(LOOKED_UP, LOOKED_THROUGH) if self._of_attempts and self._conditions[0] else LOOKED_THROUGH
+
+    def _attempted(self, condition: Q, rows: Rows, low: UUID | None, high: UUID | None) -> Rows:
+        """Those with such an attempt. In plain id order the attempts of these very ids are read in one go; rows that
+        an index leads to lie far apart, and theirs are looked up."""
+        attempts = Attempt.objects.filter(condition)
+        if self._conditions[0]:
+            return rows.filter(Q(attempts__gt=0), Exists(attempts.filter(message_id=OuterRef("pk"))))
+        low = low or (ids.floor(self.since) if self.since else None)
+        high = high or (ids.floor(self.until) if self.until else None)
+        attempts = attempts.filter(message_id__gte=low) if low else attempts
+        attempts = attempts.filter(message_id__lte=high) if high else attempts
+        return rows.filter(pk__in=attempts.values("message_id"))
 
     # --- going through it
 
@@ -163,10 +196,14 @@ class Scope:
         if place is not None:
             rows = rows.filter(pk__lt=place) if newest_first else rows.filter(pk__gt=place)
         rows = rows.order_by("-pk" if newest_first else "pk")
-        edge = rows.values_list("pk", flat=True)[LOOKED_THROUGH - 1 : LOOKED_THROUGH].first()
+        look = self.looked_through
+        edge = rows.values_list("pk", flat=True)[look - 1 : look].first()
         if edge is not None:
             rows = rows.filter(pk__gte=edge) if newest_first else rows.filter(pk__lte=edge)
-        return Step(rows.filter(*others), edge)
+        low, high = (edge, place) if newest_first else (place, edge)
+        for other in others:
+            rows = other(rows, low, high)
+        return Step(rows, edge)
 
     def steps(self, *, newest_first: bool = False) -> Iterator[QuerySet[Message]]:
         """All of it in bounded steps: evaluate each in a short transaction of its own."""

@@ -15,9 +15,7 @@ from operator import or_
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q
-
-from tracking.models import Attempt
+from django.db.models import Q
 
 QUALIFIERS: Mapping[str, str] = {
     "to": "a recipient, in full",
@@ -82,7 +80,7 @@ def _short(value: str) -> str:
 
 
 def condition(term: Term) -> Q:
-    """Of every qualifier but `provider`, which the caller knows the accounts for."""
+    """Of every qualifier but `provider`, which the caller knows the accounts for; `error` is asked of the attempts."""
     text = term.value
     match term.qualifier:
         case "id":
@@ -94,16 +92,11 @@ def condition(term: Term) -> Q:
         case "tag":
             return Q(tags__contains=[text])
         case "error":
-            return attempted(Q(code__iexact=text) | Q(failure=text) | Q(text__icontains=text))
+            return Q(code__iexact=text) | Q(failure=text) | Q(text__icontains=text)
     key = _key_range(text)
     if key is not None and len(text.replace("-", "")) == 32:
         return key
     return _any([*_known(recipients(text), references(text)), *([key] if key is not None else [])])
-
-
-def attempted(condition: Q) -> Q:
-    """Messages with such an attempt."""
-    return Q(attempts__gt=0) & Q(Exists(Attempt.objects.filter(condition, message_id=OuterRef("pk"))))
 
 
 def _any(conditions: list[Q]) -> Q:

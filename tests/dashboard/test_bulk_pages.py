@@ -188,7 +188,8 @@ def test_results_page_by_page_and_by_outcome_in_few_queries(client, project, mon
     operation = BulkOperation.objects.get()
     bulk_work.work(seconds=20)
     BulkItem.objects.filter(message_id=keys[3]).update(outcome="refused")
-    shown, url = [], page(operation)
+    shown: list[str] = []
+    url: str | None = page(operation)
     while url:
         with CaptureQueriesContext(connection) as queries:
             found = text(client.get(url))

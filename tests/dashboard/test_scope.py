@@ -9,9 +9,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.http import urlencode
 
-from dashboard import scope, search
+from dashboard import keyset, scope, search
 from providers.base import FailureClass
 from tests.builders import make_account, make_message, make_project
+from tests.dashboard.people import superuser
 from tests.tracking.lives import fail
 from tracking import ids
 
@@ -169,3 +170,31 @@ def test_a_period_is_a_range_of_ids(project):
     moment = ids.time_of(key)
     assert found(since=moment.isoformat()) == [key]
     assert found(until=moment.isoformat()) == []
+
+
+@pytest.mark.parametrize("lead", ["", "&category=a"])
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_what_attempts_tell_is_found_in_every_step_and_direction(project, monkeypatch, lead, newest_first):
+    monkeypatch.setattr(scope, "LOOKED_THROUGH", 3)
+    monkeypatch.setattr(scope, "LOOKED_UP", 2)
+    keys = [make_message(project, category="a") for _ in range(9)]
+    wanted = {keys[0], keys[3], keys[4], keys[8]}
+    for key in wanted:
+        fail(key, code="421")
+    steps = [list(rows) for rows in scope.read(f"q=error:421{lead}").steps(newest_first=newest_first)]
+    assert [message.pk for rows in steps for message in rows] == sorted(wanted, reverse=newest_first)
+    assert len(steps) == (5 if lead else 4)
+
+
+def test_the_list_finds_them_too_page_by_page(project, monkeypatch):
+    monkeypatch.setattr(keyset, "LOOKED_THROUGH", 4)
+    keys = [make_message(project) for _ in range(11)]
+    for key in (keys[1], keys[6]):
+        fail(key, code="421")
+    client, url, shown = superuser(), "?q=error:421", []
+    while url:
+        cl = client.get(f"/admin/tracking/message/{url}").context["cl"]
+        shown += [message.pk for message in cl.result_list]
+        url, back = cl.older_link, cl.newer_link
+    assert shown == [keys[6], keys[1]]
+    assert [m.pk for m in client.get(f"/admin/tracking/message/{back}").context["cl"].result_list] != []
