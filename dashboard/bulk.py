@@ -129,17 +129,18 @@ def start(
         created_by_id=user.pk,
         who=user.get_username(),
     )
-    try:
-        with transaction.atomic():
-            operation.save(force_insert=True)
-            jobs.later(TASK)
-    except IntegrityError:
-        same = Q(token=token) | Q(digest=operation.digest, state__in=UNFINISHED)
-        standing = BulkOperation.objects.filter(same).order_by("-pk").first()
-        if standing is None:  # it has ended in this very moment
-            raise
-        return standing, False
-    return operation, True
+    same = Q(token=token) | Q(digest=operation.digest, state__in=UNFINISHED)
+    while True:
+        try:
+            with transaction.atomic():
+                operation.save(force_insert=True)
+                jobs.later(TASK)
+            return operation, True
+        except IntegrityError:
+            operation.pk = None
+            standing = BulkOperation.objects.filter(same).order_by("-pk").first()
+            if standing is not None:  # else it has ended in this very moment
+                return standing, False
 
 
 def pause(operation_id: int) -> bool:

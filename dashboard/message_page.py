@@ -13,6 +13,7 @@ from tracking.services import act, lookup, suppress
 from tracking.services.route import Route
 from tracking.statuses import RETRYABLE_BY_HAND
 
+SHOWN_EVENTS = 300  # in the timeline: receipts of a message to many can be very many
 SHOWN_RECEIPTS = 20  # raw requests listed at a time
 
 _MARKS = (
@@ -33,7 +34,7 @@ _MARKS = (
 def context(message: Message) -> dict[str, Any]:
     accounts = {account.pk: account for account in ProviderAccount.objects.all()}
     attempts = list(Attempt.objects.filter(message_id=message.pk).order_by("number"))
-    found = timeline.entries(lookup.timeline(message.project_id, message.pk, raw=True) or ())
+    shapes = lookup.timeline(message.project_id, message.pk, raw=True, newest=SHOWN_EVENTS) or []
     waiting = QueueRow.objects.filter(pk=message.pk).first()
     content = _content(message)
     retryable = message.status in RETRYABLE_BY_HAND and content["sendable"]
@@ -45,7 +46,8 @@ def context(message: Message) -> dict[str, Any]:
         "account": accounts.get(message.account_id or 0),
         "waiting": waiting,
         "holds": _holds(message, waiting, accounts) if waiting else [],
-        "entries": found,
+        "entries": timeline.entries(shapes),
+        "shortened": len(shapes) - len(attempts) >= SHOWN_EVENTS,
         "tries": [_column(each, accounts) for each in attempts],
         "can_retry": retryable,
         "via": _others(message) if retryable else [],

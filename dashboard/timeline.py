@@ -142,6 +142,9 @@ def _notes(shape: Mapping[str, Any]) -> Iterable[str]:
         yield f"the call took {(finished - shape['at']).total_seconds():.3f} s"
     if reference := shape.get("provider_message_id"):
         yield f"the provider’s id is {reference}"
+    detail = shape.get("detail") or {}
+    if "bulk_operation" in detail:
+        yield f"bulk operation {detail['bulk_operation']}: {detail.get('why', '')}"
     late = (shape["recorded_at"] - shape["at"]).total_seconds()
     if late >= LATE:
         yield f"learnt {words.span(late)} later"

@@ -162,6 +162,14 @@ def test_receipts_come_page_by_page(client, project, monkeypatch):
     assert staff("tracking.view_project").get(deed("receipts", key)).status_code == 403
 
 
+def test_a_long_timeline_is_cut_at_its_newest_events(client, project, monkeypatch):
+    monkeypatch.setattr(message_page, "SHOWN_EVENTS", 2)
+    key = make_message(project)
+    fail(key)
+    shown = text(client.get(page(key)))
+    assert "Taken in, to be sent" not in shown and "Given up" in shown and "The newest of its events" in shown
+
+
 def test_budget_of_queries_of_the_page(client, project):
     key = make_message(project)
     fail(key)
