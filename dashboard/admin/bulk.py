@@ -151,7 +151,7 @@ class BulkOperationAdmin(ReadOnlyAdmin):
     def page(self, request: HttpRequest, found: BulkOperation) -> dict[str, Any]:
         return {
             "title": f"{found.get_kind_display()} · {found.pk}",
-            "values": _words(scope.read(found.query)) if not found.fault else [],
+            "values": _words_of(found.query),
             **self._progress(request, found),
             **_items(found, request.GET.get("outcome", ""), request.GET.get("after", "")),
         }
@@ -208,6 +208,13 @@ def _items(operation: BulkOperation, outcome: str, after: str) -> dict[str, Any]
         "outcome": outcome,
         "outcomes": ["waiting", *filter(None, Outcome.values)],
     }
+
+
+def _words_of(query: str) -> list[tuple[str, str]]:
+    try:
+        return _words(scope.read(query))
+    except scope.BadScope:  # it names a project or an account that is gone
+        return [("Scope", query)]
 
 
 def _words(found: scope.Scope) -> list[tuple[str, str]]:

@@ -171,6 +171,17 @@ def test_permissions(project):
     assert Client().get(control("progress", operation)).status_code == 302
 
 
+def test_an_operation_of_an_account_that_is_gone_can_still_be_read(client, project):
+    account = make_account(project, code="gone-soon")
+    client.post(PLAN, form_of(text(client.get(f"{PLAN}?kind=retry_via&account={account.pk}")), via=account.pk))
+    operation = BulkOperation.objects.get()
+    assert "gone-soon" in text(client.get(page(operation)))
+    account.delete()
+    assert client.get(page(operation)).status_code == 200
+    bulk_work.work(seconds=5)
+    assert "not valid any more" in text(client.get(page(operation)))
+
+
 def test_hostile_texts_are_escaped(client, project):
     failed(project, 1)
     hostile = "<script>alert(1)</script>"
