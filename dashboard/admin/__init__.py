@@ -1,5 +1,5 @@
 """The admin's pages, by theme. Imported by Django's autodiscovery."""
 
-from dashboard.admin import accounts, inbound, messages, people, projects, sending
+from dashboard.admin import accounts, batches, bulk, inbound, messages, people, projects, sending, views
 
-__all__ = ["accounts", "inbound", "messages", "people", "projects", "sending"]
+__all__ = ["accounts", "batches", "bulk", "inbound", "messages", "people", "projects", "sending", "views"]

@@ -10,6 +10,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("auth", "0012_alter_user_first_name_max_length"),
         ("contenttypes", "0002_remove_content_type_name"),
+        ("dashboard", "0001_views_and_bulk"),
     ]
 
     operations = [migrations.RunPython(groups.make, migrations.RunPython.noop)]

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tracking', '0002_rollups'),
+        ('tracking', '0003_console'),
     ]
 
     operations = [

@@ -67,13 +67,16 @@ def _without_content(attachment: dict[str, Any]) -> dict[str, Any]:
 # --- the timeline
 
 
-def timeline(project_id: int, message_id: UUID, *, raw: bool = False) -> list[Shape] | None:
-    """Every attempt, event and decision in the order of their times. `raw`: name the raw requests they came in."""
+def timeline(project_id: int, message_id: UUID, *, raw: bool = False, newest: int | None = None) -> list[Shape] | None:
+    """Every attempt, event and decision in the order of their times. `raw`: name the raw requests they came in;
+    `newest`: no more than so many events and decisions, those that were learnt last."""
     if not Message.objects.filter(pk=message_id, project_id=project_id).exists():
         return None
     codes = dict(ProviderAccount.objects.values_list("pk", "code"))
     entries = [_attempt(attempt, codes) for attempt in Attempt.objects.filter(message_id=message_id)]
-    entries += [_event(event, codes, raw=raw) for event in Event.objects.filter(message_id=message_id)]
+    events = Event.objects.filter(message_id=message_id)
+    shown = events if newest is None else events.order_by("-recorded_at", "-dedupe_key")[:newest]
+    entries += [_event(event, codes, raw=raw) for event in shown]
     return sorted(entries, key=_place)
 
 
