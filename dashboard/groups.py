@@ -20,7 +20,6 @@ VIEWER = ("providers.view_*", "tracking.view_*", "dashboard.view_*", "auditlog.v
 OPERATOR = (
     *VIEWER,
     # messages
-    "tracking.change_message",  # retry and cancel, as long as they have no permissions of their own
     "tracking.retry_message",
     "tracking.cancel_message",
     "tracking.resend_message",

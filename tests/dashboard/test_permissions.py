@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from uuid import uuid4
 
 import pytest
 from auditlog.models import LogEntry
@@ -12,6 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from dashboard import groups
+from dashboard.models import BulkOperation, SavedView
 from tests.builders import make_account, make_key, make_message, make_project
 from tests.dashboard.people import text
 from tracking.models import ApiKey, Batch, Inbound, Suppression, Switch, Unmatched
@@ -26,6 +28,11 @@ NOBODY = "nobody"
 PAGES = {"changelist": "viewer", "change": "viewer", "history": "viewer", "add": "admin", "delete": NOBODY}
 OTHER_PAGES = {
     "tracking_message_html": "viewer",
+    "tracking_message_receipts": "viewer",
+    "dashboard_bulkoperation_plan": "operator",
+    "dashboard_bulkoperation_progress": "viewer",
+    "dashboard_bulkoperation_add": NOBODY,
+    "dashboard_savedview_add": "operator",
     "tracking_message_add": NOBODY,
     "tracking_batch_add": NOBODY,
     "tracking_inbound_add": NOBODY,
@@ -34,6 +41,7 @@ OTHER_PAGES = {
     "auditlog_logentry_add": NOBODY,
     "tracking_suppression_add": "operator",
     "tracking_suppression_delete": "operator",
+    "dashboard_savedview_delete": NOBODY,  # but their owner
     "auth_user_delete": "admin",
     "auth_group_delete": "admin",
     "auth_user_password_change": "admin",
@@ -52,7 +60,13 @@ OTHER_PAGES = {
 # Deeds, by POST alone.
 DEEDS = {
     "tracking_message_retry": "operator",
+    "tracking_message_retry-via": "operator",
+    "tracking_message_send-again": "operator",
+    "tracking_message_suppress": "operator",
     "tracking_message_cancel": "operator",
+    "dashboard_bulkoperation_pause": "operator",
+    "dashboard_bulkoperation_resume": "operator",
+    "dashboard_bulkoperation_cancel": "operator",
     "tracking_inbound_replay": "operator",
     "providers_provideraccount_reset-circuit": "operator",
     "providers_provideraccount_test-send": "operator",
@@ -109,6 +123,10 @@ def keys() -> dict[str, object]:
         "project": project.pk,
         "apikey": ApiKey.objects.get().pk,
         "suppression": Suppression.objects.get().pk,
+        "bulkoperation": BulkOperation.objects.create(
+            kind="retry", query="", reason="x", rate=1, token=uuid4(), digest="x", who="someone"
+        ).pk,
+        "savedview": SavedView.objects.create(owner=someone, name="mine", query="", shared=True).pk,
         "switch": Switch.objects.create().pk,
         "user": someone.pk,
         "group": Group.objects.create(name="some").pk,
@@ -140,8 +158,9 @@ def url_of(name: str, model: str, keys: dict[str, object]) -> str:
     if name == "app_list":
         return reverse("admin:app_list", args=["tracking"])
     key = keys["project"] if "project" in name and name.startswith("system") else keys.get(model)
-    needs_key = not name.endswith(("changelist", "add")) and (model in keys or name.endswith("_project"))
-    return reverse(f"admin:{name}", args=[key] if needs_key else [])
+    needs_key = not name.endswith(("changelist", "add", "plan")) and (model in keys or name.endswith("_project"))
+    query = "?kind=retry" if name == "dashboard_bulkoperation_plan" else ""
+    return reverse(f"admin:{name}", args=[key] if needs_key else []) + query
 
 
 def test_every_address_has_its_place_in_the_table():
