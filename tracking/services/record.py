@@ -162,9 +162,9 @@ class Record:
 
     # --- what follows from it
 
-    def save(self, also: Iterable[store.Write] = ()) -> list[Change]:
+    def save(self, also: Iterable[store.Write] = (), *, unless: store.Condition | None = None) -> list[Change]:
         """Write everything that changed, and what the caller writes beside it. The caller's transaction makes it one
-        step."""
+        step; where there are only new messages, it is one statement anyway. `unless` as in `store.write`."""
         if self._facts:
             self.learn()
         for attempt in self._new_attempts:
@@ -180,7 +180,8 @@ class Record:
                 store.changed_attempts(self._changed_attempts(changed)),
                 store.changed_messages((row, self._before[row.id]) for row in changed),
                 *also,
-            ]
+            ],
+            unless=unless,
         )
         self._events = []
         suppress.add(self._suppress)

@@ -7,7 +7,6 @@ number of statements does not depend on the number of messages.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -141,10 +140,12 @@ def _write(
     several = batched or key is not None or any(item.request.followed for item in wanted)
 
     def transact() -> Answer:
-        with transaction.atomic() if several else nullcontext():
+        if not several:
+            return answer(_message(sender, wanted[0]), None)
+        with transaction.atomic():
             size = sum(len(item.request.addresses) for item in wanted)
             batch = Batch.objects.create(project_id=sender.project_id, size=size).pk if batched else None
-            said = answer(_messages(sender, wanted, batch), batch)
+            said = answer(_messages(sender, wanted, batch, _suppressed(sender, wanted)), batch)
             if key is not None:
                 key.keep(said)
         return said
@@ -152,9 +153,25 @@ def _write(
     return partitions.with_repair(transact)
 
 
-def _messages(sender: Sender, wanted: Sequence[Wanted], batch: int | None) -> list[dict[str, Any]]:
-    """Write a message for each recipient; their shapes, in order."""
-    listed = _suppressed(sender, wanted)
+def _message(sender: Sender, item: Wanted) -> list[dict[str, Any]]:
+    """One message: it is written, and its recipient looked for in the suppression list, in one statement."""
+    (recipient,) = item.request.addresses
+    pair = (item.request.channel, recipient)
+    try:
+        return _messages(sender, [item], None, set(), unless=suppress.listed(sender.project_id, *pair))
+    except store.Unwritten:
+        return _messages(sender, [item], None, {pair})
+
+
+def _messages(
+    sender: Sender,
+    wanted: Sequence[Wanted],
+    batch: int | None,
+    listed: set[tuple[str, str]],
+    *,
+    unless: store.Condition | None = None,
+) -> list[dict[str, Any]]:
+    """Write a message for each recipient; their shapes, in order. `listed`: (channel, address) of those suppressed."""
     work = Record([])
     bodies: dict[UUID, dict[str, Any]] = {}
     queue: list[dict[str, Any]] = []
@@ -170,7 +187,7 @@ def _messages(sender: Sender, wanted: Sequence[Wanted], batch: int | None) -> li
             elif not suppressed:
                 queue.append(store.queue_row(row, max(item.request.scheduled_at or work.now, work.now)))
             shapes.append((row, item.route.code))
-    work.save(also=[store.contents(bodies), store.queued(queue)])
+    work.save(also=[store.contents(bodies), store.queued(queue)], unless=unless)
     if any(row["due_at"] <= work.now for row in queue):
         wake.after_commit(wake.DISPATCH)
     return [new_message(row, code) for row, code in shapes]

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection
 
 from tracking.models import Suppression
+from tracking.store import Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,12 @@ def add(entries: Iterable[Entry]) -> None:
     ]
     if rows:
         Suppression.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def listed(project_id: int, channel: str, address: str) -> Condition:
+    """Holds where that recipient is on the project's list: for a statement that asks and writes in one."""
+    query = "SELECT FROM tracking_suppression WHERE project_id = %s AND address_hash = %s"
+    return Condition(query, (project_id, address_hash(channel, address)))
 
 
 def suppressed(project_id: int, recipients: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -9,6 +9,8 @@ from tracking.store.columns import FACT_TIMES
 from tracking.store.queueing import add_to_queue, dropped, queue_row, queued, released, take_from_queue
 from tracking.store.reading import EventKey, Locked, history_of, known_events, lock_messages, read_messages, read_page
 from tracking.store.writing import (
+    Condition,
+    Unwritten,
     Write,
     attempts,
     changed_attempts,
@@ -22,8 +24,10 @@ from tracking.store.writing import (
 
 __all__ = [
     "FACT_TIMES",
+    "Condition",
     "EventKey",
     "Locked",
+    "Unwritten",
     "Write",
     "add_to_queue",
     "attempts",

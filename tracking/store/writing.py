@@ -18,24 +18,44 @@ from tracking.store.reading import bounds
 
 
 class Write(NamedTuple):
-    """A statement, its rows, and the range of their ids where it has one."""
+    """A statement, its rows, the range of their ids where it has one, and how an INSERT ends."""
 
     statement: str
     rows: Sequence[dict[str, Any]]
     bounds: tuple[UUID, ...] = ()
+    tail: str = ""
 
 
-def write(writes: Iterable[Write]) -> None:
-    """All of them in one statement: a round trip costs about as much as a write. No two may touch the same row."""
+class Condition(NamedTuple):
+    """A query and its parameters; it holds where there is a row."""
+
+    query: str
+    params: tuple[Any, ...]
+
+
+class Unwritten(Exception):
+    """The condition held."""
+
+
+def write(writes: Iterable[Write], *, unless: Condition | None = None) -> None:
+    """All of them in one statement: a round trip costs about as much as a write. No two may touch the same row.
+
+    `unless`: for new rows only; where it holds, nothing is written. Raises Unwritten then.
+    """
     wanted = [each for each in writes if each.rows]
-    if wanted:
-        *before, last = (each.statement for each in wanted)
-        steps = ", ".join(f"w{number} AS ({statement})" for number, statement in enumerate(before))
-        params: list[str | UUID] = []
-        for each in wanted:
-            params += [orjson.dumps(each.rows).decode(), *each.bounds]
-        with connection.cursor() as cursor:
-            cursor.execute(f"WITH {steps} {last}" if steps else last, params)
+    if not wanted:
+        return
+    stop = " WHERE NOT EXISTS (SELECT FROM stop)" if unless else ""
+    *before, last = (f"{each.statement}{stop} {each.tail}" for each in wanted)
+    steps = [f"stop AS ({unless.query})"] if unless else []
+    steps += [f"w{number} AS ({statement})" for number, statement in enumerate(before)]
+    params: list[Any] = list(unless.params) if unless else []
+    for each in wanted:
+        params += [orjson.dumps(each.rows).decode(), *each.bounds]
+    with connection.cursor() as cursor:
+        cursor.execute(f"WITH {', '.join(steps)} {last}" if steps else last, params)
+        if unless and not cursor.rowcount:
+            raise Unwritten
 
 
 def inserted(
@@ -48,12 +68,12 @@ def inserted(
 ) -> Write:
     """New rows. What a row does not say is null, or as `empty` has it: most columns of most rows are never sent."""
     said = frozenset(name for row in rows for name in row)
-    return Write(_insert(table, tuple(kinds.items()), said, tuple((empty or {}).items()), tail), rows)
+    return Write(_insert(table, tuple(kinds.items()), said, tuple((empty or {}).items())), rows, tail=tail)
 
 
 @lru_cache(maxsize=512)
 def _insert(
-    table: str, kinds: tuple[tuple[str, str], ...], said: frozenset[str], empty: tuple[tuple[str, str], ...], tail: str
+    table: str, kinds: tuple[tuple[str, str], ...], said: frozenset[str], empty: tuple[tuple[str, str], ...]
 ) -> str:
     nothing = dict(empty)
     there = [name for name, _ in kinds if name in said or name in nothing]
@@ -61,7 +81,7 @@ def _insert(
     record = ", ".join(f'"{name}" {kind}' for name, kind in kinds if name in said)
     names = ", ".join(f'"{name}"' for name in there)
     source = f"json_to_recordset(%s::json) AS r ({record})"
-    return f"INSERT INTO {table} ({names}) SELECT {', '.join(values)} FROM {source} {tail}"
+    return f"INSERT INTO {table} ({names}) SELECT {', '.join(values)} FROM {source}"
 
 
 def _value(name: str, said: frozenset[str], nothing: str | None) -> str:
