@@ -116,7 +116,7 @@ DATABASES["default"]["OPTIONS"] = {
     "server_side_binding": True,
     "prepare_threshold": 3,
     # A pool is shared across forks and breaks there: only the web process may have one.
-    **({"pool": {"min_size": 2, "max_size": env.int("DATABASE_POOL", default=20), "timeout": 5}} if _POOLED else {}),
+    **({"pool": {"min_size": 2, "max_size": env.int("DATABASE_POOL", default=20), "timeout": 3}} if _POOLED else {}),
 }
 DATABASES["default"]["CONN_MAX_AGE"] = 0 if _POOLED else None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = not _POOLED

@@ -273,7 +273,8 @@ def test_workers_killed_in_the_middle_do_nothing_twice_and_leave_nothing_out():
 
 def _worker() -> subprocess.Popen[str]:
     settings = connection.settings_dict
-    url = f"postgres://{settings['USER']}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
+    login = ":".join(filter(None, (settings["USER"], settings["PASSWORD"])))
+    url = f"postgres://{login}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
     environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "config.settings"}
     worker = subprocess.Popen([sys.executable, "-c", WORKER], env=environment, stdout=subprocess.PIPE, text=True)
     assert worker.stdout is not None and worker.stdout.readline() == "up\n"

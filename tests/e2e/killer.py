@@ -39,7 +39,7 @@ class Killer:
         self.killed.append(kind)
 
     def await_recovery(self) -> None:
-        """Until both loops have beaten well after the kill: by then a cluster that must end has begun to."""
+        """Until all loops have beaten well after the kill: by then a cluster that must end has begun to."""
         began = time.monotonic()
         since = time.time() + NOTICED
         until(lambda: self._beating(since), RECOVERY_SECONDS, lambda: self._state(), every=0.1)
@@ -55,7 +55,8 @@ class Killer:
 
     def _beats(self) -> list[tuple]:
         return self.stack.query(
-            "SELECT name, extract(epoch FROM at), (detail->>'pid')::int FROM tracking_heartbeat WHERE name <> 'tick:0'"
+            "SELECT name, extract(epoch FROM at), (detail->>'pid')::int FROM tracking_heartbeat"
+            " WHERE split_part(name, ':', 1) IN ('dispatch', 'receive')"
         )
 
     @staticmethod
@@ -94,11 +95,11 @@ class Killer:
             return self._any(mains if kind == "cluster" else sentinels)
         members = {pid for pid, p in working.items() if p.parent in sentinels}
         said = {int(pid): what for what, pid in _SAID.findall((self.stack.logs / "cluster.log").read_text())}
-        loops = {name.partition(":")[0]: pid for name, _, pid in self._quietly(self._beats)}
+        loops = [(name.partition(":")[0], pid) for name, _, pid in self._quietly(self._beats)]
         if kind in ("dispatch", "receive"):
-            return loops.get(kind) if loops.get(kind) in members else None
+            return self._any([pid for name, pid in loops if name == kind and pid in members])
         role = {"monitor": "monitoring", "pusher": "pushing tasks", "idle": "ready for work"}[kind]
-        busy = set(loops.values())
+        busy = {pid for _, pid in loops}
         return self._any([pid for pid in members if said.get(pid) == role and pid not in busy])
 
     def _any(self, pids: list[int]) -> int | None:

@@ -38,7 +38,8 @@ class Difference:
 
 def differences(chunk: int = CHUNK) -> Iterator[Difference]:
     """All that disagrees, as it is found."""
-    oldest = counters.floor(min(partition.starts for partition in partitions.existing()), HOUR.width)
+    starts = min((partition.starts for partition in partitions.existing()), default=datetime.now(UTC))
+    oldest = counters.floor(starts, HOUR.width)
     stream, wrong = recount.Stream(oldest), set[datetime]()
     for rows, queue in _pages(chunk):
         for row in rows:

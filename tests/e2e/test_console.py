@@ -1,0 +1,186 @@
+"""The console in a real browser, on a whole installation with real workers: what operators do all day."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+
+from tests.e2e import browsing
+from tests.e2e.browsing import Complaints, log_in
+from tests.e2e.harness import Stack, sandbox, until
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
+
+BRISK = {"preset": "perfect", "answer": [0, 0.01], "accept": [0, 0.1], "deliver": [0, 0.3], "opened": 0}
+MAKE_OPERATOR = (
+    "from django.contrib.auth.models import User;"
+    f"User.objects.create_superuser('operator', 'operator@example.com', '{browsing.PASSWORD}')"
+)
+# Pages without an id. Those of single objects are opened by the tests that use them.
+PAGES = (
+    "",
+    "tracking/message/",
+    "tracking/message/?status=failed&columns=recipient&columns=status",
+    "tracking/batch/",
+    "dashboard/bulkoperation/",
+    "dashboard/savedview/",
+    "dashboard/savedview/add/",
+    "providers/provideraccount/",
+    "providers/provideraccount/add/",
+    "tracking/inbound/",
+    "tracking/unmatched/",
+    "tracking/project/",
+    "tracking/project/add/",
+    "tracking/apikey/",
+    "tracking/apikey/add/",
+    "tracking/suppression/",
+    "tracking/switch/",
+    "auth/user/",
+    "auth/group/",
+    "auditlog/logentry/",
+    "system/",
+    "second-factor/",
+    "password_change/",
+)
+
+
+@pytest.fixture(scope="module")
+def stack(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    browsing.chromium()  # before anything is started for nothing
+    installation = Stack(tmp_path_factory.mktemp("console"), database, [sandbox("box", profile=BRISK)])
+    installation.run("manage.py", "collectstatic", "--no-input")
+    with installation as stack:
+        stack.run("manage.py", "shell", "-c", MAKE_OPERATOR)
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def launched() -> Iterator[tuple[Playwright, Browser]]:
+    with browsing.launched() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def playwright(launched: tuple[Playwright, Browser]) -> Playwright:
+    return launched[0]
+
+
+@pytest.fixture(scope="module")
+def browser(launched: tuple[Playwright, Browser]) -> Browser:
+    return launched[1]
+
+
+@pytest.fixture(scope="module")
+def browser_context_args() -> dict[str, object]:
+    """pytest-playwright's own wants a browser for the whole session."""
+    return {}
+
+
+@pytest.fixture
+def complaints() -> Iterator[Complaints]:
+    found = Complaints()
+    yield found
+    assert found.found == []
+
+
+@pytest.fixture
+def console(stack: Stack, context: BrowserContext, complaints: Complaints) -> Page:
+    """Somebody who has logged in."""
+    page = context.new_page()
+    complaints.listen(page)
+    log_in(page, stack.url)
+    return page
+
+
+def failed(stack: Stack, recipient: str) -> str:
+    """A message whose first and only attempt fails; another one would succeed."""
+    message = stack.send("box", recipient, retry={"max_attempts": 1})["id"]
+    stack.await_status(message, "failed")
+    return str(message)
+
+
+def address(stack: Stack, path: str) -> str:
+    return f"{stack.url}/admin/{path}"
+
+
+def test_a_wrong_password_says_so(stack: Stack, page: Page):
+    page.goto(address(stack, ""))
+    page.get_by_label("Username").fill("operator")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("Please enter the correct username and password")).to_be_visible()
+
+
+def test_a_failed_message_is_retried_and_seen_delivered(stack: Stack, console: Page):
+    message = failed(stack, "unreachable+retry@example.org")
+    console.goto(address(stack, f"tracking/message/?q=id:{message}"))
+    console.get_by_role("link", name=re.compile("unreachable")).first.click()
+    expect(console.get_by_role("heading", level=1)).to_contain_text("unreachable+retry@example.org")
+    console.get_by_role("button", name="Retry", exact=True).click()
+    stack.await_status(message, "delivered")
+    console.goto(address(stack, f"tracking/message/{message}/change/"))
+    expect(console.locator(".headline .pill")).to_contain_text("delivered")
+    expect(console.locator("p.summary")).to_contain_text("attempt 2")
+
+
+def test_a_bulk_retry_runs_to_its_end(stack: Stack, console: Page):
+    messages = [failed(stack, f"unreachable+bulk{number}@example.org") for number in range(5)]
+    console.goto(address(stack, "tracking/message/?status=failed&q=to:unreachable%2Bbulk*"))
+    if console.locator(".field-error").count():  # a recipient is looked up whole: then everything that failed
+        console.goto(address(stack, "tracking/message/?status=failed"))
+    console.get_by_role("link", name=re.compile("^Retry…")).first.click()
+    expect(console.get_by_role("heading", name="What would be done")).to_be_visible()
+    console.get_by_label(re.compile("reason", re.I)).fill("the carrier was away")
+    console.get_by_role("button", name=re.compile("^Retry ")).click()
+    expect(console.locator("#progress")).to_contain_text("of 5 messages")
+    expect(console.locator("#progress .headline")).to_contain_text("done", timeout=60_000)
+    for message in messages:
+        stack.await_status(message, "delivered")
+
+
+def test_what_a_message_says_is_shown_and_runs_nothing(stack: Stack, console: Page):
+    hostile = "<script>document.title='taken'</script><img src=x onerror=alert(1)>"
+    message = stack.send(
+        "box", "ada@example.org", subject=hostile, content={"html": f"<h1>Hello</h1>{hostile}"}, tags=[hostile[:40]]
+    )["id"]
+    stack.await_status(message, "delivered")
+    console.goto(address(stack, f"tracking/message/{message}/change/"))
+    expect(console.get_by_text(hostile).first).to_be_visible()
+    console.wait_for_timeout(300)
+    assert "taken" not in console.title()
+
+
+def test_pausing_and_resuming(stack: Stack, console: Page):
+    console.goto(address(stack, "system/"))
+    console.on("dialog", lambda dialog: dialog.accept())
+    console.get_by_role("button", name=re.compile("Pause all sending", re.I)).first.click()
+    until(lambda: stack.value("SELECT count(*) FROM tracking_switch WHERE sending_paused") == 1, 10, "it is not paused")
+    held = stack.send("box", "held@example.org")["id"]
+    console.goto(address(stack, "system/"))
+    console.get_by_role("button", name=re.compile("Resume", re.I)).first.click()
+    stack.await_status(held, "delivered")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_quiet_and_fits(stack: Stack, browser: Browser, complaints: Complaints, scheme: str, width: int):
+    """No script error, no violation of the CSP, no failed request, and nothing wider than the window."""
+    message = stack.send("box", "ada@example.org")["id"]
+    stack.await_status(message, "delivered")
+    account = stack.value("SELECT id FROM providers_provideraccount")
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    complaints.listen(page)
+    log_in(page, stack.url)
+    pages = (*PAGES, f"tracking/message/{message}/change/", f"providers/provideraccount/{account}/change/")
+    too_wide = []
+    for path in pages:
+        page.goto(address(stack, path))
+        page.wait_for_load_state("networkidle")
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            too_wide.append(path)
+    context.close()
+    assert too_wide == []
