@@ -96,6 +96,8 @@ _POOLED = ROLE == "web"
 DATABASES["default"]["OPTIONS"] = {
     "connect_timeout": 5,
     "application_name": f"postroom-{ROLE}",
+    "server_side_binding": True,
+    "prepare_threshold": 3,
     # A pool is shared across forks and breaks there: only the web process may have one.
     **({"pool": {"min_size": 2, "max_size": env.int("DATABASE_POOL", default=20), "timeout": 5}} if _POOLED else {}),
 }
@@ -161,7 +163,7 @@ Q_CLUSTER = {
 
 # --- Postroom's own
 DISPATCH_LOOPS = env.int("DISPATCH_LOOPS", default=1)
-RECEIVE_LOOPS = env.int("RECEIVE_LOOPS", default=1)
+RECEIVE_LOOPS = env.int("RECEIVE_LOOPS", default=2)
 LOOP_SECONDS = env.float("LOOP_SECONDS", default=25.0)
 LEASE_SECONDS = env.float("LEASE_SECONDS", default=60.0)  # must outlast every adapter's timeout
 PARTITION_WEEKS_AHEAD = env.int("PARTITION_WEEKS_AHEAD", default=6)

@@ -21,7 +21,7 @@ import psycopg
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from tracking import accounts, wake
+from tracking import accounts, collector, wake
 from tracking.models import Heartbeat
 from tracking.services import dispatch, receive, rollup
 
@@ -215,6 +215,7 @@ def run_dispatch(slot: int, *, seconds: float, others: Callable[[], None], handi
 
 def _hold(name: str, slot: int, work: Callable[[wake.Listener], None]) -> bool:
     """Work while holding the slot. False where another process holds it; True also where the database went away."""
+    collector.relax()
     try:
         listener = wake.Listener(_CHANNELS[name])
         try:

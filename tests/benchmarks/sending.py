@@ -13,7 +13,7 @@ from providers.models import ProviderAccount
 from tests.benchmarks import fill, floors
 from tests.benchmarks.row import Row
 
-IN_FLIGHT = 16  # sender threads of the account
+IN_FLIGHT = 32  # sender threads of the account
 _OURS = ("message", "content", "attempt", "event", "queue", "metric_delta")
 
 

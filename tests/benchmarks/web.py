@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
+from django.conf import settings
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+from config.wsgi import application
+from tests.benchmarks import instant
 
-from django.conf import settings  # noqa: E402
-from django.core.wsgi import get_wsgi_application  # noqa: E402
-
-from tests.benchmarks import instant  # noqa: E402
+__all__ = ["application"]
 
 settings.ROOT_URLCONF = "tests.benchmarks.urls"
 instant.register()
-application = get_wsgi_application()

@@ -21,8 +21,9 @@ from django.db.utils import OperationalError
 from providers.models import ProviderAccount
 from tests.builders import make_account, make_project
 from tests.tracking.lives import queue_message
-from tracking import ids, partitions, store, wake
+from tracking import ids, partitions, wake
 from tracking.models import Attempt, Content, Event, Message, Project
+from tracking.store import reading
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -302,7 +303,7 @@ def test_a_batch_touches_the_weeks_of_its_ids_alone() -> None:
     this_week = partitions.week_start(_now())
     keys: list[UUID] = sorted([ids.floor(this_week), ids.new()])
     with transaction.atomic(), connection.cursor() as cursor:
-        for statement, table in ((store._LOCK, "message"), (store._ATTEMPTS, "attempt")):
+        for statement, table in ((reading.LOCK, "message"), (reading.ATTEMPTS, "attempt")):
             cursor.execute(f"EXPLAIN {statement}", [keys, keys[0], keys[-1]])
             plan = "\n".join(line for (line,) in cursor.fetchall())
             assert touched(plan) == {partitions.name_of(table, this_week)}

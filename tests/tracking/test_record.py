@@ -118,7 +118,7 @@ def stored_total() -> dict[metrics.Bucket, dict[str, int]]:
 def recounted() -> dict[metrics.Bucket, dict[str, int]]:
     counted = metrics.none()
     with transaction.atomic():
-        for row in store.lock_messages(list(Message.objects.values_list("pk", flat=True))).values():
+        for row in store.lock_messages(list(Message.objects.values_list("pk", flat=True))).messages.values():
             record.count(row, 1, counted)
     return metrics.by_bucket(counted)
 

@@ -217,7 +217,10 @@ def _failed(handover: Handover, text: str, failure: FailureClass) -> Outcome:
 def finish(outcomes: Sequence[Outcome]) -> None:
     """Record what the sender threads learned, and what follows: done, another try, or nothing more."""
     with transaction.atomic():
-        work = Record({outcome.handover.message_id for outcome in outcomes})
+        work = Record(
+            {outcome.handover.message_id for outcome in outcomes},
+            facts={(outcome.handover.message_id, _fact_key(outcome)) for outcome in outcomes},
+        )
         known = [
             (outcome, row, attempt)
             for outcome in outcomes
@@ -247,10 +250,13 @@ def _learn(work: Record, row: MessageRow, attempt: AttemptRow, outcome: Outcome)
     reference = outcome.result.reference if outcome.result else (outcome.error.reference if outcome.error else "")
     if reference:
         attempt.reference = row.reference = clean(reference, 300)
-    told = "orphaned" if outcome.orphaned else "result"
-    work.add_fact(row, attempt, _fact(outcome), key=f"{told}:{attempt.number}", source=DISPATCH)
+    work.add_fact(row, attempt, _fact(outcome), key=_fact_key(outcome), source=DISPATCH)
     if outcome.error and outcome.error.classification.suppress:
         work.suppress(row, "hard_bounce", row.recipient)
+
+
+def _fact_key(outcome: Outcome) -> str:
+    return f"{'orphaned' if outcome.orphaned else 'result'}:{outcome.handover.number}"
 
 
 def _fact(outcome: Outcome) -> Fact:

@@ -48,7 +48,7 @@ class Request:
     error: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Item:
     """One receipt, and the attempt that it is about once that is known."""
 
@@ -169,12 +169,14 @@ def _mark(requests: Sequence[Request]) -> None:
 def apply(items: Sequence[Item]) -> None:
     """Record the receipts whose attempt is known; the others get their `why`. Inside the caller's transaction."""
     _match(items)
-    work = Record({item.attempt[0] for item in items if item.attempt})
+    named = [(item, *item.attempt) for item in items if item.attempt]
+    keys = {item: dedupe_key(item, number) for item, _, number in named}
+    work = Record({key for _, key, _ in named}, facts={(key, keys[item]) for item, key, _ in named})
     found = [(item, *at) for item in items if (at := _attempt_of(work, item))]
     copies = _copies(found)
     stops: list[tuple[MessageRow, str, str, str]] = []
     for item, row, attempt in found:
-        key = dedupe_key(item, attempt.number)
+        key = keys[item]
         copy = (row.id, item.receipt.recipient.casefold()) in copies
         work.add_fact(
             row,

@@ -7,7 +7,7 @@ deltas, suppressions, and the end of a waiting retry that a late delivery made p
     with transaction.atomic():
         work = Record(message_ids)
         work.add_fact(...)        # any number
-        work.learn()              # stores what is new and learns it; statuses are up to date from here on
+        work.learn()              # learns what is new; statuses are up to date from here on
         work.decide(...)          # decisions may depend on them
         changes = work.save()
 """
@@ -23,7 +23,7 @@ from uuid import UUID
 from tracking import counters, store
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import suppress
-from tracking.statuses import Attempt, Decision, Fact, Status, fold, learn
+from tracking.statuses import Attempt, Decision, Fact, FactKind, Status, fold, learn
 
 FUTURE_TOLERANCE = timedelta(minutes=5)  # a receipt's time is clamped to [attempt start, received + this]
 
@@ -53,11 +53,15 @@ class Change:
 
 
 class Record:
-    def __init__(self, message_ids: Collection[UUID], *, now: datetime | None = None) -> None:
+    def __init__(
+        self, message_ids: Collection[UUID], *, facts: Collection[store.EventKey] = (), now: datetime | None = None
+    ) -> None:
+        """`facts`: the (message, key) pairs that `add_fact` will name, as far as they are known: it saves a look."""
         self.now = now or datetime.now(UTC)
-        self.messages = store.lock_messages(message_ids)
+        self.messages, self._known = store.lock_messages(message_ids, facts)
+        self._looked_up = set(facts)
         self._before = {key: row.snapshot() for key, row in self.messages.items()}
-        self._facts: list[tuple[MessageRow, AttemptRow, Fact, str]] = []
+        self._facts: list[tuple[MessageRow, AttemptRow, Fact, dict[str, Any]]] = []
         self._events: list[dict[str, Any]] = []
         self._keys: set[tuple[UUID, str]] = set()
         self._new_attempts: list[AttemptRow] = []
@@ -99,41 +103,36 @@ class Record:
         latest = received_at + FUTURE_TOLERANCE
         if not attempt.started_at <= fact.at <= latest:
             fact = fact._replace(at=max(attempt.started_at, min(fact.at, latest)))
-        self._facts.append((row, attempt, fact, key))
-        self._events.append(
-            {
-                "message_id": row.id,
-                "dedupe_key": key,
-                "kind": fact.kind,
-                "attempt": attempt.number,
-                "number": None,
-                "occurred_at": fact.at,
-                "said_at": said_at,
-                "recorded_at": received_at,
-                "source": source.kind,
-                "account_id": source.account_id,
-                "inbound_id": source.inbound_id,
-                "failure": fact.failure,
-                "bounce": fact.bounce,
-                "machine": fact.machine,
-                "code": fact.code,
-                "text": fact.text,
-                "detail": source.detail,
-            }
-        )
+        event = _event(row.id, key, fact.kind, attempt.number, fact.at, received_at, source, fact.text)
+        if said_at:
+            event["said_at"] = said_at
+        if fact.failure:
+            event["failure"] = fact.failure
+        if fact.bounce:
+            event["bounce"] = fact.bounce
+        if fact.machine:
+            event["machine"] = True
+        if fact.code:
+            event["code"] = fact.code
+        self._facts.append((row, attempt, fact, event))
 
     def suppress(self, row: MessageRow, reason: str, address: str) -> None:
         """The address is bad, or its owner wants no more: nothing more is sent to it by this project."""
         self._suppress.append(suppress.Entry(row.project_id, row.channel, address, reason, row.id))
 
-    def learn(self) -> set[tuple[UUID, str]]:
-        """Store the facts given so far, learn those that are new, fold. The (message, key) pairs that were new."""
-        fresh = store.insert_events(self._events)
-        for row, attempt, fact, key in self._facts:
-            if (row.id, key) in fresh:
+    def learn(self) -> set[store.EventKey]:
+        """Learn those of the facts given so far that are new, fold. The (message, key) pairs that were new. The events
+        are written by `save`; until then the messages' locks keep others from recording the same."""
+        given = {(row.id, event["dedupe_key"]) for row, _, _, event in self._facts}
+        unsure = [pair for pair in given - self._looked_up if pair[0] in self._before]
+        self._known |= store.known_events(unsure)
+        fresh = given - self._known
+        for row, attempt, fact, event in self._facts:
+            if (row.id, event["dedupe_key"]) in fresh:
                 attempt.facts = learn(attempt.facts, fact)
+                self._events.append(event)
         touched = {row.id: row for row, *_ in self._facts}
-        self._facts, self._events = [], []
+        self._facts = []
         for row in touched.values():
             self.fold(row)
         return fresh
@@ -149,27 +148,9 @@ class Record:
         self.fold(row)
 
     def _decision_event(self, row: MessageRow, decision: Decision, *, source: Source, text: str) -> None:
-        self._events.append(
-            {
-                "message_id": row.id,
-                "dedupe_key": f"decision:{row.decisions}",
-                "kind": decision,
-                "attempt": row.attempts,
-                "number": row.decisions,
-                "occurred_at": self.now,
-                "said_at": None,
-                "recorded_at": self.now,
-                "source": source.kind,
-                "account_id": source.account_id,
-                "inbound_id": source.inbound_id,
-                "failure": None,
-                "bounce": None,
-                "machine": False,
-                "code": "",
-                "text": text[:1000],
-                "detail": source.detail,
-            }
-        )
+        key = f"decision:{row.decisions}"
+        event = _event(row.id, key, decision, row.attempts, self.now, self.now, source, text[:1000])
+        self._events.append({**event, "number": row.decisions})
 
     def fold(self, row: MessageRow) -> None:
         row.take(fold(row.handovers(), row.decision, row.decided_after))
@@ -225,6 +206,37 @@ class Record:
     def _change(self, row: MessageRow) -> Change:
         before = self._before.get(row.id)
         return Change(row, before.status if before else None, milestones(before, row))
+
+
+def _event(
+    message_id: UUID,
+    key: str,
+    kind: FactKind | Decision,
+    attempt: int,
+    occurred_at: datetime,
+    recorded_at: datetime,
+    source: Source,
+    text: str,
+) -> dict[str, Any]:
+    """What every event says. What it does not say is left out: it would cost as much as what it says."""
+    event: dict[str, Any] = {
+        "message_id": message_id,
+        "dedupe_key": key,
+        "kind": kind,
+        "attempt": attempt,
+        "occurred_at": occurred_at,
+        "recorded_at": recorded_at,
+        "source": source.kind,
+    }
+    if text:
+        event["text"] = text
+    if source.account_id:
+        event["account_id"] = source.account_id
+    if source.inbound_id:
+        event["inbound_id"] = source.inbound_id
+    if source.detail:
+        event["detail"] = source.detail
+    return event
 
 
 def milestones(before: MessageRow | None, after: MessageRow) -> tuple[Status, ...]:
