@@ -26,6 +26,7 @@ BASE = Path(__file__).resolve().parent.parent
 STATE = BASE / ".state"
 LOGS = STATE / "logs"
 KEY_FILE = STATE / "demo_key"
+SETTLED = "0.5"  # messages a second: more would dwarf the made-up history on the charts
 SERVERS = 2  # of the programs, how many there must be before the traffic starts
 WEB_WORKERS, WEB_THREADS = "2", "8"  # for two cores; each thread may hold a database connection
 READY_SECONDS = 120.0
@@ -97,6 +98,7 @@ def programs(plan: Plan, database: str) -> list[Program]:
     ]
     cluster = [*manage, "work"]
     traffic = [*manage, "generate_traffic", "--url", plan.local_url, "--key-file", str(KEY_FILE)]
+    traffic += ["--rate", "5", "--settle", SETTLED]
     wanted = [
         Program("cluster", cluster, {**common, "POSTROOM_ROLE": "cluster"}, LOGS / "cluster.log", CLUSTER_GRACE),
         Program("web", web, {**common, "POSTROOM_ROLE": "web"}, LOGS / "web.log"),

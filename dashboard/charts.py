@@ -1,8 +1,8 @@
 """From rows to figures as Plotly takes them: pure, no ORM, no request. Called by pages that show charts.
 
-A colour is the name of a token of tokens.css ("--s-bounced"); static/postroom/charts.js puts in what the theme says. What
-a point leads to stands in `meta`: the address of the message list in the layout's, the query of a trace (or one for
-each of its points) in its own, and for charts over time the beginning of each step, which bounds the list to it.
+A colour is the name of a token of tokens.css ("--s-bounced"); static/postroom/charts.js puts in what the theme says.
+What a point leads to stands in `meta`: the address of the message list in the layout's, the query of a trace (or one
+for each of its points) in its own, and for charts over time the beginning of each step, which bounds the list to it.
 """
 
 from __future__ import annotations

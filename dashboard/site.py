@@ -7,8 +7,9 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path
 
-from dashboard import overview
+from dashboard import overview_page
 
 # The order of the navigation; what is not named here follows at its end.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -28,8 +29,16 @@ class PostroomSite(AdminSite):
     enable_nav_sidebar = False  # templates/admin/base_site.html brings its own
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        context = {"overview": overview.read(request.user), **(extra_context or {})}
-        return super().index(request, context)
+        context = {**overview_page.context(request), **(extra_context or {})}
+        response = super().index(request, context)
+        overview_page.with_zone(response, context["asked"])
+        return response
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        own: list[URLPattern | URLResolver] = [
+            path(route, self.admin_view(view), name=name) for route, view, name in overview_page.ROUTES
+        ]
+        return own + super().get_urls()
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps: list[Any] = super().get_app_list(request, app_label)
