@@ -33,6 +33,9 @@ SHORTEST = timedelta(minutes=5)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 ZONE_COOKIE = "tz"
 ZONES = frozenset(available_timezones())
+OFFERED = sorted(
+    zone for zone in ZONES if zone == "UTC" or zone.split("/")[0] in ("Europe", "America", "Asia", "Africa")
+)
 # A custom period of at most so long is shown in these steps; finer ones than 15 minutes are not kept for long.
 _STEPS: tuple[tuple[timedelta, Step], ...] = (
     (timedelta(hours=36), "15min"),
@@ -168,6 +171,19 @@ class Asked:
     def tabs(self) -> list[tuple[str, str, bool]]:
         """(text, query, is it shown)."""
         return [(text, self.query_of(key), key == self.period) for key, (text, _, _) in SPANS.items()]
+
+    @property
+    def chips(self) -> list[tuple[str, str]]:
+        """The filters in words."""
+        found = []
+        for name, value in self.filters.items():
+            names = self.codes.get(name, {})
+            found.append(("provider" if name == "account" else name, names.get(int(value), value) if names else value))
+        return found
+
+    @property
+    def clock(self) -> str:
+        return self.now.astimezone(self.zone).strftime("%H:%M:%S")
 
     @property
     def before(self) -> str:

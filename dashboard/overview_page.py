@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from dashboard import first_steps, overview, overview_form
 from dashboard.overview_form import ZONE_COOKIE, Asked
+from tracking.metrics import DEFINITIONS
 
 LOADING = "sample"  # in the session of who has pressed the button
 MAY_LOAD = ("tracking.add_project", "providers.add_provideraccount")
@@ -25,7 +26,14 @@ def context(request: HttpRequest) -> dict[str, Any]:
     found = overview.read(request.user, asked)
     if request.session.get(LOADING):
         found.sample = first_steps.progress()
-    return {"o": found, "asked": asked, "form": asked.form, "may_load": _may_load(request)}
+    return {
+        "o": found,
+        "asked": asked,
+        "form": asked.form,
+        "zones": overview_form.OFFERED,
+        "definitions": DEFINITIONS,
+        "may_load": _may_load(request),
+    }
 
 
 def with_zone(response: HttpResponse, asked: Asked) -> None:
