@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
 from providers.base import FailureClass
-from tracking.counters import BOUNCES, EDGES, FAILURES, LATENCY
+from tracking.counters import BOUNCES, EDGES, FAILURES
 
 
 class Definition(NamedTuple):
@@ -67,7 +67,7 @@ class Figures:
     attempts_unknown: int = 0
     attempts_failed_by: Mapping[str, int] = field(default_factory=dict)
     attempts_bounced_by: Mapping[str, int] = field(default_factory=dict)
-    latency: tuple[int, ...] = ()  # messages in each bin of counters.EDGES; () stands for none
+    latency: tuple[int, ...] = ()  # messages in each bin of counters.EDGES; () where it was not read
 
     @property
     def finalised(self) -> int:
@@ -171,8 +171,8 @@ class Figures:
         return value
 
     @classmethod
-    def of(cls, counts: Mapping[str, int]) -> Figures:
-        """From counter → how much."""
+    def of(cls, counts: Mapping[str, int], latency: Sequence[int] = ()) -> Figures:
+        """From counter → how much, and the histogram."""
         plain = {name: counts[name] for name in _PLAIN if counts.get(name)}
         return cls(
             **plain,
@@ -180,7 +180,7 @@ class Figures:
             bounced_by=_classes(counts, "bounced_", BOUNCES),
             attempts_failed_by=_classes(counts, "attempts_failed_", FAILURES),
             attempts_bounced_by=_classes(counts, "attempts_bounced_", BOUNCES),
-            latency=tuple(counts.get(name, 0) for name in LATENCY) if counts.get("timed") else (),
+            latency=tuple(latency),
         )
 
 

@@ -7,17 +7,16 @@ an hour) is widened to it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from statistics import median
 from typing import Any, Literal
 
-from tracking.counters import COUNTERS, LATENCY, floor
+from tracking.counters import floor
 from tracking.figures import DEFINITIONS, Definition, Figures
 from tracking.periods import MINUTES, Step, TooMany, steps, weeks_before
-from tracking.rollups import QUARTER, Found, Question, Span, minutes_kept, read
+from tracking.rollups import QUARTER, Found, Question, Span, Sums, minutes_kept, read
 
 __all__ = [
     "DEFINITIONS",
@@ -85,28 +84,30 @@ class Matured:
 
 
 def totals(scope: Scope) -> Figures:
-    return Figures.of(_read(scope, [Span(scope.since, scope.until)]).get((0, ""), {}))
+    return _figures(_read(scope, [Span(scope.since, scope.until)]), 0)
 
 
 def by(scope: Scope, dimension: Dimension) -> dict[Key, Figures]:
     """Figures for each value of a dimension that has any."""
     found = _read(scope, [Span(scope.since, scope.until)], dimension)
-    return {_key(dimension, text): Figures.of(counts) for (_, text), counts in found.items()}
+    return {_key(dimension, text): _figures(found, 0, text) for _, text in found}
 
 
-def series(scope: Scope, step: Step, tz: tzinfo) -> Series:
-    """Figures of each step. Raises periods.TooMany, Forgotten."""
+def series(scope: Scope, step: Step, tz: tzinfo, *, latency: bool = False) -> Series:
+    """Figures of each step. `latency`: with percentiles, which cost as much as all else. Raises TooMany, Forgotten."""
     spans, begins = _steps(scope, step, tz)
-    found = _read(scope, spans)
-    return [(begin, Figures.of(found.get((place, ""), {}))) for place, begin in enumerate(begins)]
+    found = _read(scope, spans, latency=latency)
+    return [(begin, _figures(found, place)) for place, begin in enumerate(begins)]
 
 
-def series_by(scope: Scope, dimension: Dimension, step: Step, tz: tzinfo) -> dict[Key, Series]:
+def series_by(
+    scope: Scope, dimension: Dimension, step: Step, tz: tzinfo, *, latency: bool = False
+) -> dict[Key, Series]:
     """As `series`, for each value of a dimension that has any figures in the period."""
     spans, begins = _steps(scope, step, tz)
-    found = _read(scope, spans, dimension)
+    found = _read(scope, spans, dimension, latency=latency)
     return {
-        _key(dimension, text): [(begin, Figures.of(found.get((place, text), {}))) for place, begin in enumerate(begins)]
+        _key(dimension, text): [(begin, _figures(found, place, text)) for place, begin in enumerate(begins)]
         for text in dict.fromkeys(text for _, text in found)
     }
 
@@ -114,10 +115,13 @@ def series_by(scope: Scope, dimension: Dimension, step: Step, tz: tzinfo) -> dic
 def maturity() -> Mapping[int, timedelta]:
     """account → its p95 delivery time of the last seven days; accounts without deliveries are left out."""
     now = datetime.now(UTC)
-    scope = Scope(now - MATURITY_OVER, now)
-    found = _read(scope, [Span(scope.since, scope.until)], "account", (*LATENCY, "timed"))
-    times = {int(text): Figures.of(counts).delivery_p95 for (_, text), counts in found.items()}
-    return {account: timedelta(seconds=seconds) for account, seconds in times.items() if seconds is not None}
+    found = by(Scope(now - MATURITY_OVER, now), "account")
+    times = {account: figures.delivery_p95 for account, figures in found.items()}
+    return {
+        account: timedelta(seconds=seconds)
+        for account, seconds in times.items()
+        if isinstance(account, int) and seconds is not None
+    }
 
 
 def totals_matured(scope: Scope, maturities: Mapping[int, timedelta] | None = None) -> Matured:
@@ -128,17 +132,22 @@ def totals_matured(scope: Scope, maturities: Mapping[int, timedelta] | None = No
     at = f"CASE coalesce(m.account_id, 0) {ripe} ELSE %(ripe)s END" if ripe else "%(ripe)s"
     params = {f"ripe_{account:d}": now - time for account, time in maturities.items()} | {"ripe": now - UNTRIED}
     found = _read(scope, [Span(scope.since, scope.until)], key=f"{{end}} <= ({at})::timestamptz", params=params)
-    young, old = Counter(found.get((0, "false"), {})), Counter(found.get((0, "true"), {}))
-    return Matured(to_date=Figures.of(young + old), matured=Figures.of(old))
+    everything = Sums()
+    for sums in found.values():
+        everything.add(sums.counts)
+        everything.add_latency(sums.latency)
+    return Matured(Figures.of(everything.counts, everything.latency), _figures(found, 0, "true"))
 
 
 def anomaly(scope: Scope, metric: str, tz: tzinfo) -> float | None:
     """How far a metric is from the same local hours of the last four weeks (DEFINITIONS["anomaly"]), over the whole
     quarters of an hour of the period. Raises KeyError where there is no such metric."""
     low, high = (floor(moment, QUARTER.width) for moment in (scope.since, scope.until))
-    spans = [Span(weeks_before(low, week, tz), weeks_before(high, week, tz), week) for week in range(WEEKS + 1)]
+    if high - low > timedelta(days=6):
+        raise ValueError("the period must be shorter than a week")
+    spans = [Span(weeks_before(low, week, tz), weeks_before(high, week, tz), week) for week in range(WEEKS, -1, -1)]
     found = _read(scope, spans)
-    value, *before = (Figures.of(found.get((week, ""), {})).value(metric) for week in range(WEEKS + 1))
+    value, *before = (_figures(found, week).value(metric) for week in range(WEEKS + 1))
     known = [each for each in before if each is not None]
     if value is None or len(known) < 2:
         return None
@@ -170,6 +179,11 @@ _COLUMNS: dict[Dimension, str] = {
 }
 
 
+def _figures(found: Found, step: int, key: str = "") -> Figures:
+    sums = found.get((step, key))
+    return Figures.of(sums.counts, sums.latency) if sums else Figures()
+
+
 def _key(dimension: Dimension, text: str) -> Key:
     if dimension in ("project", "account"):
         return int(text) or None
@@ -180,8 +194,8 @@ def _read(
     scope: Scope,
     spans: Sequence[Span],
     dimension: Dimension | None = None,
-    counters: Sequence[str] = COUNTERS,
     *,
+    latency: bool = True,
     key: str = "",
     params: Mapping[str, Any] | None = None,
 ) -> Found:
@@ -198,7 +212,7 @@ def _read(
             where.append(f"m.{column} = %({column})s")
             wanted[column] = value
     key = key or (_COLUMNS[dimension] if dimension else "''")
-    return read(Question(spans, " AND ".join(where), wanted, key, counters), datetime.now(UTC))
+    return read(Question(spans, " AND ".join(where), wanted, key, latency), datetime.now(UTC))
 
 
 def _kind(scope: Scope, dimension: Dimension | None) -> str:

@@ -1,22 +1,23 @@
 """The rollups' tables: which rows cover a period, one statement that reads them, one that adds to them. Called by
 metrics (reading) and by services.rollup and services.recount (writing, comparing).
 
-Each counted minute stands in three tables, in rows of a minute, a quarter of an hour and an hour; only minute rows are
-ever dropped. A reader takes each part of its period from exactly one of them, and adds the deltas that are not folded
-yet: one statement sees all of them at the same moment.
+Each counted minute stands in four tables, in rows of a minute, a quarter of an hour, an hour and six hours; only minute
+rows are ever dropped. A reader takes each part of its period from exactly one of them, and adds the deltas that are not
+folded yet: one statement sees all of them at the same moment.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
 from django.db import connection
 
-from tracking.counters import COUNTERS, SLOW_AFTER, Bucket, Counts, add, floor
+from tracking.counters import COUNTERS, LATENCY, SLOW_AFTER, Bucket, Counts, add, floor
 
 KEEP_MINUTES = timedelta(hours=48)
 FINE = timedelta(hours=1)  # so much of the past is always read by the minute: T is shorter
@@ -31,7 +32,8 @@ class Tier:
 MINUTE = Tier("metric_minute", timedelta(minutes=1))
 QUARTER = Tier("metric_quarter", timedelta(minutes=15))
 HOUR = Tier("metric_hour", timedelta(hours=1))
-TIERS = (HOUR, QUARTER, MINUTE)
+BLOCK = Tier("metric_block", timedelta(hours=6))
+TIERS = (BLOCK, HOUR, QUARTER, MINUTE)
 
 
 def minutes_kept(now: datetime) -> datetime:
@@ -54,7 +56,7 @@ def cover(spans: Iterable[Span], now: datetime) -> dict[Tier, list[Span]]:
     """Each moment of the spans in rows of one tier, as coarse as may be. A span's ends grow to whole rows."""
     found: dict[Tier, list[Span]] = {tier: [] for tier in TIERS}
     for span in spans:
-        for tier, part in _split(_whole(span, now), TIERS, floor(now - FINE, HOUR.width)):
+        for tier, part in _split(_whole(span, now), TIERS, _fine_from(now)):
             found[tier].append(part)
     return found
 
@@ -72,6 +74,10 @@ def _grain(moment: datetime, now: datetime) -> timedelta:
     return MINUTE.width if moment >= minutes_kept(now) else QUARTER.width
 
 
+def _fine_from(now: datetime) -> datetime:
+    return floor(now - FINE, HOUR.width)
+
+
 def _split(span: Span, tiers: Sequence[Tier], fine_from: datetime) -> Iterator[tuple[Tier, Span]]:
     if span.low >= span.high:
         return
@@ -79,7 +85,7 @@ def _split(span: Span, tiers: Sequence[Tier], fine_from: datetime) -> Iterator[t
     if not finer:
         yield tier, span
         return
-    low, high = ceil(span.low, tier.width), min(floor(span.high, tier.width), fine_from)
+    low, high = ceil(span.low, tier.width), floor(min(span.high, fine_from), tier.width)
     if low >= high:
         yield from _split(span, finer, fine_from)
         return
@@ -90,38 +96,89 @@ def _split(span: Span, tiers: Sequence[Tier], fine_from: datetime) -> Iterator[t
 
 # --- read
 
-Found = dict[tuple[int, str], dict[str, int]]  # (step, key) → counter → how much
+
+@dataclass(slots=True)
+class Sums:
+    """counter → how much, and the histogram: () where it was not asked for or nothing is in it."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    latency: Sequence[int] = ()
+
+    def add(self, counts: Mapping[str, int | None], times: int = 1) -> None:
+        mine = self.counts
+        for name, count in counts.items():
+            if count:
+                mine[name] = mine.get(name, 0) + count * times
+
+    def add_latency(self, bins: Sequence[int | None]) -> None:
+        if bins:
+            mine = self.latency or [0] * len(bins)
+            self.latency = [count + (more or 0) for count, more in zip(mine, bins, strict=True)]
+
+
+Found = dict[tuple[int, str], Sums]  # by step and key
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be read. `where` and `key` are SQL over the columns of a row m; `key` may say {end}, the row's end."""
+    """What is to be read. `spans` follow each other in time and do not overlap. `where` and `key` are SQL over the
+    columns of a row m; `key` may say {end}, the row's end."""
 
     spans: Sequence[Span]
     where: str
     params: Mapping[str, Any]
     key: str = "''"
-    counters: Sequence[str] = COUNTERS
+    latency: bool = True
 
 
 def read(question: Question, now: datetime) -> Found:
     """The sums for each step and key, in one statement. `overdue`: of `in_flight`, what was made longer ago than T."""
     statement, params = _statement(question, now)
+    whole = [_whole(span, now) for span in question.spans]
     found: Found = {}
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
-        for step, key, sums, channel, minute, counts, times in cursor.fetchall():
-            into = found.setdefault((step, key), {})
+        for step, key, sums, latency, *delta in cursor.fetchall():
             if sums is None:
-                values = {name: count * times for name, count in orjson.loads(counts).items()}
-                if minute + MINUTE.width <= now - timedelta(seconds=SLOW_AFTER[channel]):
-                    values["overdue"] = values.get("in_flight", 0)
-            else:
-                values = dict(zip((*question.counters, "overdue"), sums, strict=True))
-            for name, count in values.items():
-                if count:
-                    into[name] = into.get(name, 0) + count
+                _add_delta(whole, now, key, *delta, into=found)
+                continue
+            into = found.setdefault((step, key), Sums())
+            into.add(dict(zip(_SUMMED, sums, strict=True)))
+            if latency:
+                into.add_latency(latency)
     return found
+
+
+_PLAIN = COUNTERS[: -len(LATENCY)]
+_SUMMED = (*_PLAIN, "overdue")
+_PLACE = {name: place for place, name in enumerate(LATENCY)}
+
+
+def _add_delta(
+    whole: Sequence[Span],
+    now: datetime,
+    key: str,
+    channel: str,
+    minute: datetime,
+    delta: str,
+    times: int,
+    *,
+    into: Found,
+) -> None:
+    """Add deltas of a minute that are not folded yet: `times` equal ones."""
+    place = bisect_right(whole, minute, key=lambda span: span.low) - 1
+    if place < 0 or minute >= whole[place].high:
+        return
+    counts: dict[str, int] = orjson.loads(delta)
+    if minute + MINUTE.width <= now - timedelta(seconds=SLOW_AFTER[channel]):
+        counts["overdue"] = counts.get("in_flight", 0)
+    found = into.setdefault((whole[place].step, key), Sums())
+    bins = [0] * len(LATENCY)
+    for name in [name for name in counts if name in _PLACE]:
+        bins[_PLACE[name]] = counts.pop(name) * times
+    found.add(counts, times)
+    if any(bins):
+        found.add_latency(bins)
 
 
 def _statement(question: Question, now: datetime) -> tuple[str, dict[str, Any]]:
@@ -129,33 +186,38 @@ def _statement(question: Question, now: datetime) -> tuple[str, dict[str, Any]]:
     for channel, seconds in SLOW_AFTER.items():
         params[f"slow_{channel}"] = now - timedelta(seconds=seconds)
     slow = " ".join(f"WHEN '{channel}' THEN %(slow_{channel})s::timestamptz" for channel in SLOW_AFTER)
-    sums = ", ".join(f"sum(m.{name})::bigint" for name in question.counters)
+    sums = ", ".join(f"sum(m.{name})::bigint" for name in _PLAIN)
+    latency = f"ARRAY[{', '.join(f'sum(m.{name})' for name in LATENCY)}]" if question.latency else "NULL::bigint[]"
     arms = []
     for tier, spans in cover(question.spans, now).items():
         if spans:
             end = f"m.start + interval '{tier.width.total_seconds():.0f} s'"
             overdue = f"sum(m.in_flight) FILTER (WHERE {end} <= CASE m.channel {slow} END)"
-            arms.append(
-                f"SELECT s.step, ({question.key.format(end=end)})::text AS key, ARRAY[{sums}, {overdue}], NULL, NULL,"
-                f" NULL::jsonb, NULL FROM {_unnest(tier.table, spans, params)} JOIN {tier.table} m ON m.start >= s.low"
-                f" AND m.start < s.high WHERE {question.where} GROUP BY 1, 2"
+            body = (
+                f"SELECT ({question.key.format(end=end)})::text AS key, ARRAY[{sums}, {overdue}], {latency},"
+                f" NULL::text, NULL::timestamptz, NULL::jsonb, NULL::bigint FROM {tier.table} m"
+                f" WHERE m.start >= s.low AND m.start < s.high AND {question.where} GROUP BY 1"
             )
+            arms.append(_each(tier.table, spans, body, params))
     whole = [_whole(span, now) for span in question.spans]
-    end = "m.minute + interval '60 s'"
+    params |= {"delta_low": min(span.low for span in whole), "delta_high": max(span.high for span in whole)}
+    key = question.key.format(end="m.minute + interval '60 s'")
     arms.append(
-        f"SELECT s.step, ({question.key.format(end=end)})::text AS key, NULL, m.channel, m.minute, m.counts, count(*)"
-        f" FROM {_unnest('delta', whole, params)} JOIN metric_delta m ON m.minute >= s.low AND m.minute < s.high"
-        f" WHERE {question.where} GROUP BY 1, 2, m.channel, m.minute, m.counts"
+        f"SELECT NULL::int, ({key})::text AS key, NULL::bigint[], NULL::bigint[], m.channel, m.minute, m.counts,"
+        f" count(*) FROM metric_delta m WHERE m.minute >= %(delta_low)s AND m.minute < %(delta_high)s AND {question.where}"
+        " GROUP BY 2, m.channel, m.minute, m.counts"
     )
     return " UNION ALL ".join(arms), params
 
 
-def _unnest(name: str, spans: Sequence[Span], params: dict[str, Any]) -> str:
+def _each(name: str, spans: Sequence[Span], body: str, params: dict[str, Any]) -> str:
+    """The body for each span s, beside its step. A join of all rows with all spans, grouped by step, took ten times as
+    long: it was sorted first."""
     lows, highs, steps = (list(each) for each in zip(*spans, strict=True))
     params |= {f"{name}_low": lows, f"{name}_high": highs, f"{name}_step": steps}
     return (
-        f"unnest(%({name}_low)s::timestamptz[], %({name}_high)s::timestamptz[], %({name}_step)s::int[])"
-        " AS s (low, high, step)"
+        f"SELECT s.step, sums.* FROM unnest(%({name}_low)s::timestamptz[], %({name}_high)s::timestamptz[],"
+        f" %({name}_step)s::int[]) AS s (low, high, step) CROSS JOIN LATERAL ({body}) AS sums"
     )
 
 

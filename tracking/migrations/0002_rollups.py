@@ -40,6 +40,21 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='MetricBlock',
+            fields=[
+                ('pk', models.CompositePrimaryKey('kind', 'start', 'project_id', 'channel', 'account_id', 'label', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('kind', models.CharField(max_length=10)),
+                ('start', models.DateTimeField()),
+                ('project_id', models.BigIntegerField()),
+                ('channel', models.CharField(max_length=10)),
+                ('account_id', models.BigIntegerField(help_text='0: none')),
+                ('label', models.CharField(max_length=200)),
+            ],
+            options={
+                'db_table': 'metric_block',
+            },
+        ),
+        migrations.CreateModel(
             name='MetricMinute',
             fields=[
                 ('pk', models.CompositePrimaryKey('kind', 'start', 'project_id', 'channel', 'account_id', 'label', blank=True, editable=False, primary_key=True, serialize=False)),
@@ -133,7 +148,7 @@ class Migration(migrations.Migration):
         ),
         *(
             migrations.RunSQL(f"ALTER TABLE {table} {COLUMNS}", migrations.RunSQL.noop)
-            for table in ("metric_minute", "metric_quarter", "metric_hour")
+            for table in ("metric_minute", "metric_quarter", "metric_hour", "metric_block")
         ),
         # Each row lives for a second or two: readers of the table should not have to step over many dead ones.
         migrations.RunSQL(

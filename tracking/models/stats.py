@@ -58,6 +58,13 @@ class MetricHour(_Rollup):
         db_table = "metric_hour"
 
 
+class MetricBlock(_Rollup):
+    """Six hours, so that long periods are quick."""
+
+    class Meta:
+        db_table = "metric_block"
+
+
 class MetricSeal(models.Model):
     """The raw rows of messages made in [since, until) are purged, or will be: their buckets stay as they are."""
 

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from tracking import counters, ids, rollups, store
 from tracking.counters import Bucket, Counts
 from tracking.models import MetricKept, MetricSeal
-from tracking.rollups import HOUR, MINUTE, TIERS, Tier
+from tracking.rollups import BLOCK, HOUR, MINUTE, QUARTER, Tier
 from tracking.rows import MessageRow
 from tracking.services.record import count
 
@@ -56,7 +56,8 @@ def errors(hour: datetime, chunk: int = CHUNK) -> dict[Tier, Counts]:
     """What has to be added to the rows of each tier, so that they say of this hour what the raw rows say."""
     with snapshot():
         counted = _count(hour, hour + HOUR.width, chunk)
-        return {tier: _difference(tier, hour, hour + HOUR.width, counted) for tier in _compared(hour)}
+        found = {tier: _difference(tier, hour, hour + HOUR.width, counted) for tier in _compared(hour)}
+        return {BLOCK: _block_error(counters.floor(hour, BLOCK.width), found[HOUR]), **found}
 
 
 def wrong_hours(low: datetime, high: datetime, counted: Counts) -> set[datetime]:
@@ -65,16 +66,28 @@ def wrong_hours(low: datetime, high: datetime, counted: Counts) -> set[datetime]
     while low < high:
         end = min(high, low + timedelta(days=1))
         part = {bucket: counts for bucket, counts in counted.items() if low <= bucket.minute < end}
-        for tier in TIERS:
+        for tier in (HOUR, QUARTER, MINUTE):
             for bucket in _difference(tier, low, end, part):
                 if tier in _compared(hour := counters.floor(bucket.minute, HOUR.width)):
                     found.add(hour)
+        block = counters.floor(low, BLOCK.width)
+        while block < end:
+            if _block_error(block, {}):
+                found.add(max(block, low))
+            block += BLOCK.width
         low = end
     return found
 
 
+def _block_error(block: datetime, errors_of_hours: Counts) -> Counts:
+    """How far a row of six hours is from the rows of its hours, once those are corrected."""
+    hours = rollups.stored(HOUR, block, block + BLOCK.width)
+    return _difference(BLOCK, block, block + BLOCK.width, counters.add([*hours.items(), *errors_of_hours.items()]))
+
+
 def _compared(hour: datetime) -> list[Tier]:
-    return [tier for tier in TIERS if tier is not MINUTE or hour >= rollups.minutes_kept(datetime.now(UTC))]
+    recent = hour >= rollups.minutes_kept(datetime.now(UTC))
+    return [HOUR, QUARTER, MINUTE] if recent else [HOUR, QUARTER]
 
 
 def _difference(tier: Tier, low: datetime, high: datetime, counted: Counts) -> Counts:

@@ -34,7 +34,8 @@ class Command(BaseCommand):
         if since >= until:
             raise CommandError("--since: must be before --until")
         hours = corrected = 0
-        for hours, (hour, wrong) in enumerate(rollup.rebuild(since, until), 1):
+        for hour, wrong in rollup.rebuild(since, until):
+            hours += 1
             corrected += wrong
             if wrong:
                 self.stdout.write(f"{hour.isoformat(timespec='minutes')}: {wrong} corrected")
