@@ -31,7 +31,13 @@ LATENCY = tuple(f"latency_{place:02}" for place in range(len(EDGES) + 1))  # the
 SLOW_AFTER = {"email": 300, "sms": 60, "push": 60, "chat": 60}  # seconds: each is an edge
 
 _EDGES_MS = tuple(round(edge * 1000) for edge in EDGES)
-_SLOW_BIN = {channel: _EDGES_MS.index(seconds * 1000) + 1 for channel, seconds in SLOW_AFTER.items()}
+
+
+def latency_bin(milliseconds: int) -> int:
+    return bisect_right(_EDGES_MS, milliseconds)
+
+
+_SLOW_BIN = {channel: latency_bin(seconds * 1000) for channel, seconds in SLOW_AFTER.items()}
 
 
 # --- the names of the counters, which are the columns of the rollups
@@ -109,7 +115,7 @@ def count_message(message: MessageFacts, sign: int, into: Deltas) -> None:
     took, latency = None, None
     if message.delivered_at and message.sent_at:
         took = (message.delivered_at - message.sent_at) // _MILLISECOND
-        latency = bisect_right(_EDGES_MS, took)
+        latency = latency_bin(took)
     how = (message.status, message.reason, message.attempts > 0, _marks(message.tries), latency)
     into[minute, project, channel, message.account_id, "", "", how] += sign
     if took:

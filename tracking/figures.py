@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from providers.base import FailureClass
 from tracking.counters import BOUNCES, EDGES, FAILURES
@@ -173,27 +173,27 @@ class Figures:
     @classmethod
     def of(cls, counts: Mapping[str, int], latency: Sequence[int] = ()) -> Figures:
         """From counter → how much, and the histogram."""
-        plain = {name: counts[name] for name in _PLAIN if counts.get(name)}
-        return cls(
-            **plain,
-            failed_by=_classes(counts, "failed_", FAILURES),
-            bounced_by=_classes(counts, "bounced_", BOUNCES),
-            attempts_failed_by=_classes(counts, "attempts_failed_", FAILURES),
-            attempts_bounced_by=_classes(counts, "attempts_bounced_", BOUNCES),
-            latency=tuple(latency),
-        )
+        values: dict[str, Any] = {}
+        for name, count in counts.items():
+            if count:
+                group, place = _PLACES[name]
+                if group:
+                    values.setdefault(group, {})[place] = count
+                else:
+                    values[place] = count
+        return cls(**values, latency=tuple(latency))
 
 
 _RATE_OF = {"failure_rate": ("failed_by", FAILURES), "bounce_rate": ("bounced_by", BOUNCES)}
-_PLAIN = tuple(name for name, each in Figures.__annotations__.items() if each == "int")
+_GROUPS = {"failed": FAILURES, "bounced": BOUNCES, "attempts_failed": FAILURES, "attempts_bounced": BOUNCES}
+# counter → the field that holds its group, if it is of one, and its name there
+_PLACES = {f"{group}_{each}": (f"{group}_by", each) for group, names in _GROUPS.items() for each in names} | {
+    name: ("", name) for name, kind in Figures.__annotations__.items() if kind == "int"
+}
 
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-def _classes(counts: Mapping[str, int], prefix: str, names: tuple[str, ...]) -> dict[str, int]:
-    return {name: count for name in names if (count := counts.get(prefix + name))}
 
 
 DEFINITIONS: dict[str, Definition] = {

@@ -104,11 +104,12 @@ class Sums:
     counts: dict[str, int] = field(default_factory=dict)
     latency: Sequence[int] = ()
 
-    def add(self, counts: Mapping[str, int | None], times: int = 1) -> None:
-        mine = self.counts
+    def add(self, counts: dict[str, int], times: int = 1) -> None:
+        if not self.counts and times == 1:
+            self.counts = counts.copy()
+            return
         for name, count in counts.items():
-            if count:
-                mine[name] = mine.get(name, 0) + count * times
+            self.counts[name] = self.counts.get(name, 0) + count * times
 
     def add_latency(self, bins: Sequence[int | None]) -> None:
         if bins:
@@ -143,7 +144,7 @@ def read(question: Question, now: datetime) -> Found:
                 _add_delta(whole, now, key, *delta, into=found)
                 continue
             into = found.setdefault((step, key), Sums())
-            into.add(dict(zip(_SUMMED, sums, strict=True)))
+            into.add({name: count for name, count in zip(_SUMMED, sums, strict=True) if count})
             if latency:
                 into.add_latency(latency)
     return found
@@ -204,8 +205,8 @@ def _statement(question: Question, now: datetime) -> tuple[str, dict[str, Any]]:
     key = question.key.format(end="m.minute + interval '60 s'")
     arms.append(
         f"SELECT NULL::int, ({key})::text AS key, NULL::bigint[], NULL::bigint[], m.channel, m.minute, m.counts,"
-        f" count(*) FROM metric_delta m WHERE m.minute >= %(delta_low)s AND m.minute < %(delta_high)s AND {question.where}"
-        " GROUP BY 2, m.channel, m.minute, m.counts"
+        " count(*) FROM metric_delta m WHERE m.minute >= %(delta_low)s AND m.minute < %(delta_high)s"
+        f" AND {question.where} GROUP BY 2, m.channel, m.minute, m.counts"
     )
     return " UNION ALL ".join(arms), params
 

@@ -19,7 +19,7 @@ from providers.base import BounceClass, FailureClass
 from providers.models import ProviderAccount
 from tests.builders import make_account, make_project
 from tests.tracking.lives import queue_message, status_of
-from tracking import ids, metrics, store
+from tracking import counters, ids, store
 from tracking.models import Attempt, Event, Message, MetricDelta, Project, QueueRow, Suppression
 from tracking.services import dispatch, record
 from tracking.services.record import DISPATCH, Record, Source, refold
@@ -107,20 +107,17 @@ def rows_of(message_id: UUID) -> tuple[dict[str, Any], list[dict[str, Any]], lis
     return stripped(message), [stripped(row) for row in attempts], [stripped(row) for row in events]
 
 
-def stored_total() -> dict[metrics.Bucket, dict[str, int]]:
-    added = metrics.none()
-    fields = [*metrics.Bucket._fields, "counts"]
-    rows = MetricDelta.objects.values_list(*fields)
-    metrics.add(((metrics.Bucket(*bucket), counts) for *bucket, counts in rows), added)
-    return metrics.by_bucket(added)
+def stored_total() -> counters.Counts:
+    rows = MetricDelta.objects.values_list(*counters.Bucket._fields, "counts")
+    return counters.add((counters.Bucket(*bucket), counts) for *bucket, counts in rows)
 
 
-def recounted() -> dict[metrics.Bucket, dict[str, int]]:
-    counted = metrics.none()
+def recounted() -> counters.Counts:
+    counted = counters.none()
     with transaction.atomic():
         for row in store.lock_messages(list(Message.objects.values_list("pk", flat=True))).messages.values():
             record.count(row, 1, counted)
-    return metrics.by_bucket(counted)
+    return counters.by_bucket(counted)
 
 
 @contextmanager
@@ -237,12 +234,16 @@ def test_deltas_follow_a_message_from_account_to_account(
     tell([message_id], [Told(0, 1, Fact(FactKind.BOUNCED, after(8), None, BounceClass.HARD), "late bounce of one")])
     total = stored_total()
     assert total == recounted()
-    [(bucket, counts)] = [(b, c) for b, c in total.items() if b.cohort == "message"]
+    by_account = {bucket.account_id: counts for bucket, counts in total.items() if "attempts_started" in counts}
+    tried = {f"attempts_{each}": 1 for each in ("started", "accepted", "receipted")}
+    assert by_account[account.pk] == {**tried, "attempts_bounced": 1, "attempts_bounced_hard": 1}
+    assert by_account[other.pk] == {**tried, "attempts_delivered": 1}
+    [(bucket, made)] = [(bucket, counts) for bucket, counts in total.items() if "created" in counts]
     assert bucket.account_id == other.pk
-    assert counts == {"created": 1, "sent": 1, "delivered": 1, "delivery_ms": 7000, "timed": 1}
-    by_attempt = {b.account_id: (b.bounce, c) for b, c in total.items() if b.cohort == "attempt"}
-    assert by_attempt[account.pk] == ("hard", {"started": 1, "bounced": 1})
-    assert by_attempt[other.pk] == ("", {"started": 1, "accepted": 1, "delivered": 1})
+    [took] = [name for name in made if name.startswith("latency_")]
+    low, high = (counters.EDGES[int(took[-2:]) + side] for side in (-1, 0))
+    assert low <= 7 < high
+    assert made == {"created": 1, "sent": 1, "delivered": 1, "delivery_ms": 7000, "timed": 1, took: 1}
 
 
 @pytest.mark.parametrize(
@@ -277,7 +278,7 @@ def test_each_message_is_counted_in_exactly_one_place(
             work = Record([message_id])
             work.decide(work.messages[message_id], decisions[0], source=DISPATCH)
             work.save()
-    [counts] = [c for b, c in stored_total().items() if b.cohort == "message"]
+    [counts] = [c for b, c in stored_total().items() if "created" in c]
     exclusive = {"in_flight", "delivered", "failed", "bounced", "unknown"}
     never_sent = {"pending", "cancelled", "suppressed", "expired", "rejected"}
     assert {name for name in counts if name in exclusive | never_sent} == {counter}
