@@ -112,7 +112,7 @@ class Sums:
             self.counts[name] = self.counts.get(name, 0) + count * times
 
     def add_latency(self, bins: Sequence[int | None]) -> None:
-        if bins:
+        if any(bins):
             mine = self.latency or [0] * len(bins)
             self.latency = [count + (more or 0) for count, more in zip(mine, bins, strict=True)]
 
@@ -145,8 +145,7 @@ def read(question: Question, now: datetime) -> Found:
                 continue
             into = found.setdefault((step, key), Sums())
             into.add({name: count for name, count in zip(_SUMMED, sums, strict=True) if count})
-            if latency:
-                into.add_latency(latency)
+            into.add_latency(latency or ())
     return found
 
 
@@ -178,8 +177,7 @@ def _add_delta(
     for name in [name for name in counts if name in _PLACE]:
         bins[_PLACE[name]] = counts.pop(name) * times
     found.add(counts, times)
-    if any(bins):
-        found.add_latency(bins)
+    found.add_latency(bins)
 
 
 def _statement(question: Question, now: datetime) -> tuple[str, dict[str, Any]]:
