@@ -16,6 +16,7 @@ from tracking.rollups import Span
 BERLIN, KOLKATA, LORD_HOWE = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Kolkata"), ZoneInfo("Australia/Lord_Howe")
 ZONES = (UTC, BERLIN, KOLKATA, LORD_HOWE, ZoneInfo("America/Sao_Paulo"), ZoneInfo("Asia/Kathmandu"))
 NOW = datetime(2026, 11, 21, 9, 17, 3, tzinfo=UTC)
+STEPS: list[periods.Step] = ["hour", "day", "week"]
 moments = st.datetimes(datetime(2015, 1, 1), datetime(2026, 11, 20), timezones=st.just(UTC))
 
 
