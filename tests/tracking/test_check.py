@@ -17,7 +17,7 @@ from providers.models import ProviderAccount
 from tests.builders import make_account, make_project
 from tests.tracking.lives import queue_message
 from tracking import ids
-from tracking.models import Attempt, Event, Message, MetricDelta, QueueRow
+from tracking.models import Attempt, Event, HourCheck, Message, MetricDelta, QueueRow
 from tracking.services import check, rollup
 from tracking.services.record import DISPATCH, Record
 from tracking.statuses import Decision, Fact, FactKind
@@ -212,3 +212,14 @@ def test_the_command_reports_and_its_exit_code_says_whether_all_is_well(account:
     lines = out.getvalue().splitlines()
     assert ended.value.code == 1 and len(lines) == 2
     assert lines[0].startswith(f"message {message_id}: is read ") and lines[1].endswith(" differences")
+
+
+def test_the_hourly_job_keeps_what_it_finds(account: ProviderAccount) -> None:
+    message_id = message(account, FactKind.ACCEPTED)
+    now = datetime.now(UTC)
+    check.check_hour(now)
+    assert HourCheck.objects.values_list("complete", "differences", "first").get() == (True, 0, [])
+    Message.objects.filter(pk=message_id).update(status="read")
+    check.check_hour(now)
+    kept = HourCheck.objects.get()
+    assert kept.differences == len(kept.first) > 1 and kept.first[0].startswith(f"message {message_id}: is read ")
