@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
+from math import floor
 from typing import Any, Literal
 
 Figure = dict[str, Any]  # data, layout: JSON
@@ -21,6 +22,7 @@ Unit = Literal["messages", "attempts", "%", "s"]
 # The tokens of what has no status, as providers; a dash pattern goes with each, so that colour is never the only sign.
 PALETTE = tuple(f"--c-{number}" for number in range(1, 9))
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_FINE = {"fillmode": "overlay", "size": 6, "solidity": 0.25, "fgopacity": 0.35}
 # Bars have a pattern each for the same reason.
 PATTERNS = ("", "/", "x", ".", "\\", "+", "-", "|")
 
@@ -69,7 +71,7 @@ def stacked(begins: Sequence[datetime], until: datetime, traces: Sequence[Trace]
 def lines(
     begins: Sequence[datetime], until: datetime, traces: Sequence[Trace], *, link: str, unit: Unit = "%"
 ) -> Figure:
-    """Lines over time; shares are drawn from 0 to 100 %."""
+    """Lines over time; shares are drawn up to 100 %, from as far down as there are any."""
     x = [_wall(begin) for begin in begins]
     drawn = [
         _trace(
@@ -85,7 +87,8 @@ def lines(
         )
         for each in traces
     ]
-    shares = {"tickformat": ".0%", "range": [0, 1.02]}
+    lowest = min((value for each in traces for value in each.values if value is not None), default=0.0)
+    shares = {"tickformat": ".0%", "range": [min(0.9, floor(lowest * 10) / 10) - 0.01, 1.01]}
     return _over_time(begins, until, drawn, link, yaxis=shares if unit == "%" else {"rangemode": "tozero"})
 
 
@@ -100,7 +103,7 @@ def bars(
             orientation="h",
             y=list(names),
             x=list(each.values),
-            marker={"color": each.colour, "pattern": {"shape": each.pattern, "fillmode": "overlay", "size": 6}},
+            marker={"color": each.colour, "pattern": {"shape": each.pattern, **_FINE}},
             unit=unit,
         )
         for each in traces

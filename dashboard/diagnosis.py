@@ -126,10 +126,14 @@ class Finding:
 
 
 def troubles(total: Figures) -> list[Trouble]:
-    """Those that there are."""
-    return [
-        each for each in TROUBLES if each.all_of(total) >= ENOUGH and each.bad(total) / each.all_of(total) >= each.limit
-    ]
+    """Those that there are. A low delivery rate that bounces alone explain is said once."""
+    found = [each for each in TROUBLES if _struck(each, total)]
+    told = any(each.key == "bounces" for each in found) and total.failed < 0.10 * total.finalised
+    return [each for each in found if not (told and each.key == "failures")]
+
+
+def _struck(trouble: Trouble, total: Figures) -> bool:
+    return trouble.all_of(total) >= ENOUGH and trouble.bad(total) / trouble.all_of(total) >= trouble.limit
 
 
 def finding(trouble: Trouble, total: Figures, dimensions: Mapping[str, Named]) -> Finding:

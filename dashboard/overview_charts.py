@@ -14,6 +14,7 @@ from dashboard.overview_tiles import percent
 from tracking.figures import Figures
 from tracking.metrics import Key, Series
 
+POINTS = 32  # of a line, at most
 PROVIDERS = 8  # that are told apart by colour; the others are one more
 
 # What messages are by now → (the word, its sign, its colour, the statuses that the list asks for). In stacking order.
@@ -76,10 +77,11 @@ def _colour(place: int) -> str:
 
 def _of_time(asked: Asked, series: Mapping[Key, Series], marks: Sequence[Mark]) -> list[Chart]:
     begins = [begin.astimezone(asked.zone) for begin, _ in next(iter(series.values()), [])]
-    volume, rates = _volume(asked, series, len(begins)), _rates(asked, series)
+    every = together(len(begins))
+    volume, rates = _volume(asked, series, len(begins)), _rates(asked, series, every)
     link, until = asked.messages(), asked.scope.until
     drawn = charts.stacked(begins, until, [trace for trace, _ in volume], link=link)
-    lines = charts.lines(begins, until, [trace for trace, _ in rates], link=link)
+    lines = charts.lines(begins[::every], until, [trace for trace, _ in rates], link=link)
     return [
         Chart(
             "volume",
@@ -111,7 +113,7 @@ def _volume(asked: Asked, series: Mapping[Key, Series], length: int) -> list[tup
     return found
 
 
-def _rates(asked: Asked, series: Mapping[Key, Series]) -> list[tuple[Trace, Entry]]:
+def _rates(asked: Asked, series: Mapping[Key, Series], every: int) -> list[tuple[Trace, Entry]]:
     found = []
     for place, (key, code) in enumerate(ranked(asked, series)):
         rows = [figures for _, figures in series[key]]
@@ -119,7 +121,7 @@ def _rates(asked: Asked, series: Mapping[Key, Series]) -> list[tuple[Trace, Entr
         query = {"account": str(key)} if key else {}
         trace = Trace(
             code,
-            [each.delivery_rate for each in rows],
+            delivery_rates(rows, every),
             _colour(place),
             query,
             dash=DASHES[place % len(DASHES)],
@@ -127,6 +129,20 @@ def _rates(asked: Asked, series: Mapping[Key, Series]) -> list[tuple[Trace, Entr
         rate = percent(delivered / sent if sent else None)
         found.append((trace, Entry(code, rate, asked.messages(**query), f"fill-c{_shade(place)}")))
     return found[:PROVIDERS]
+
+
+def together(steps: int) -> int:
+    """How many steps make one point of a line: a rate of very few messages jumps about."""
+    return max(1, -(-steps // POINTS))
+
+
+def delivery_rates(rows: Sequence[Figures], every: int) -> list[float | None]:
+    found: list[float | None] = []
+    for place in range(0, len(rows), every):
+        some = rows[place : place + every]
+        sent = sum(each.sent for each in some)
+        found.append(sum(each.delivered for each in some) / sent if sent else None)
+    return found
 
 
 def _shade(place: int) -> int:
@@ -180,6 +196,11 @@ def _by_class(
     legend = [
         Entry(words.spaced(name), f"{sums[name]:,}", asked.messages(**query, **{parameter: name}), "")
         for name in classes
+    ]
+    legend += [
+        Entry(code, "", asked.messages(**query, account=str(account)), f"fill-c{_shade(place)}")
+        for place, (account, code) in enumerate(ranked(asked, counts))
+        if counts[account]
     ]
     unit: charts.Unit = "messages" if parameter == "reason" else "attempts"
     figure = charts.bars(

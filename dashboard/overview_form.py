@@ -188,7 +188,7 @@ class Asked:
     @property
     def before(self) -> str:
         """The period that it is compared with, in words."""
-        return "the period before" if self.period == "custom" else f"the {SPANS[self.period][0]} before"
+        return "the period before" if self.period == "custom" else f"{SPANS[self.period][0]} before"
 
 
 def read(request: HttpRequest) -> Asked:

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from dashboard import charts, words
 from dashboard.lanes import Lane
-from dashboard.overview_charts import ranked
+from dashboard.overview_charts import delivery_rates, ranked, together
 from dashboard.overview_form import Asked
 from tracking.figures import Figures
 from tracking.metrics import Key, Series
@@ -62,14 +62,14 @@ def providers(
     by_id = {lane.id: lane for lane in lanes}
     found = []
     for place, (key, code) in enumerate(ranked(asked, {**accounts, **dict.fromkeys(by_id)})):
-        rates = [figures.delivery_rate for _, figures in series.get(key, [])]
+        rows = [figures for _, figures in series.get(key, [])]
         found.append(
             Provider(
                 code,
                 reverse("admin:providers_provideraccount_change", args=[key]),
                 asked.messages(account=str(key)),
                 accounts.get(key, Figures()),
-                charts.sparkline(rates),
+                charts.sparkline(delivery_rates(rows, together(len(rows)))),
                 by_id.get(key) if isinstance(key, int) else None,
                 f"fill-c{min(place, 7) + 1}",
             )

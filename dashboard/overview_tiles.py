@@ -47,6 +47,7 @@ class Change:
 
     text: str
     sign: str
+    word: str
     tone: Literal["better", "worse", "same"]
 
 
@@ -174,10 +175,13 @@ def _change(now: float, then: float, *, good: int, share: bool) -> Change:
     """`good`: 1 where more is better, -1 where less is, 0 where neither."""
     difference = now - then if share else now / then - 1
     if abs(difference) < (SMALL if share else 0.02):
-        return Change("no change", "=", "same")
-    text = f"{abs(difference) * 100:.1f} points" if share else f"{abs(difference):.0%}"
-    tone: Literal["better", "worse", "same"] = "same" if not good else "better" if difference * good > 0 else "worse"
-    return Change(text, "▲" if difference > 0 else "▼", tone)
+        return Change("", "=", "the same", "same")
+    text = f"{abs(difference) * 100:.1f} points" if share else f"{abs(difference) * 100:.0f} %"
+    sign = "▲" if difference > 0 else "▼"
+    if not good:
+        return Change(text, sign, "more" if difference > 0 else "fewer", "same")
+    tone: Literal["better", "worse"] = "better" if difference * good > 0 else "worse"
+    return Change(text, sign, tone, tone)
 
 
 # --- how figures are written
