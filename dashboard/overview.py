@@ -28,11 +28,12 @@ from dashboard.overview_tiles import Receipts, Tile
 from tracking import ids, metrics
 from tracking.figures import Figures
 from tracking.metrics import Key, Matured, Scope, Series
-from tracking.models import Inbound, Project, Switch, Unmatched
+from tracking.models import Heartbeat, Inbound, Project, Switch, Unmatched
 
 BOUND = lanes.BOUND
 SEARCHED = 10_000  # newest messages among which those who bounce again and again are sought
 BOUNCERS = 8
+LATE = timedelta(seconds=150)  # for a sign of life; the tick gives one each minute
 A_WHILE = 60  # seconds for which is kept what hardly changes from one refresh to the next
 HEAT_OVER = timedelta(days=7)  # a shorter period has not every weekday
 Kept = TypeVar("Kept")
@@ -55,6 +56,8 @@ class Overview:
     steps: list[Step] = field(default_factory=list)
     sample: Progress | None = None
     switch: Switch | None = None
+    silent: bool = False  # no worker gives a sign of life
+    silent_since: datetime | None = None
     paused: list[Project] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
     findings: list[tuple[Finding, str]] = field(default_factory=list)  # with the list to look at
@@ -99,6 +102,8 @@ def read(user: AbstractBaseUser | AnonymousUser, asked: Asked) -> Overview:
     if may("tracking.view_project"):
         found.paused = list(Project.objects.filter(paused=True)[:10])
     if may("providers.view_provideraccount"):
+        found.silent_since = Heartbeat.objects.order_by("-at").values_list("at", flat=True).first()
+        found.silent = found.silent_since is None or asked.now - found.silent_since > LATE
         found.lanes = [lane for lane in lanes.read(asked.now) if _is_asked(lane, asked)]
     if may("tracking.view_message"):
         _read_figures(found, _receipts() if may("tracking.view_inbound") else None)

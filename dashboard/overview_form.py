@@ -28,6 +28,7 @@ SPANS: Mapping[str, tuple[str, timedelta, Step]] = {
     "30d": ("30 d", timedelta(days=30), "day"),
 }
 USUAL = "24h"
+PERIODS = [*((key, text) for key, (text, _, _) in SPANS.items()), ("custom", "custom")]
 LONGEST = timedelta(days=400)
 SHORTEST = timedelta(minutes=5)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -46,21 +47,36 @@ _STEPS: tuple[tuple[timedelta, Step], ...] = (
 _DATES = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
 
 
+class _MomentInput(forms.DateTimeInput):
+    """Browsers complain of a value that is no time: it is not shown then, the message at the field quotes none."""
+
+    def format_value(self, value: Any) -> str | None:
+        found = _parsed(str(value or ""))
+        return found.strftime("%Y-%m-%dT%H:%M") if found else None
+
+
+def _parsed(text: str) -> datetime | None:
+    for form in _DATES:
+        try:
+            return datetime.strptime(text.strip(), form)  # noqa: DTZ007
+        except ValueError:
+            continue
+    return None
+
+
 class _Moment(forms.DateTimeField):
     """By the clock on the operator's wall; the form puts the time zone to it."""
 
     def __init__(self, label: str) -> None:
-        widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+        widget = _MomentInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
         wrong = {"invalid": "Give a possible date and time, such as 2026-03-01T14:30."}
         super().__init__(required=False, label=label, input_formats=_DATES, error_messages=wrong, widget=widget)
 
     def to_python(self, value: Any) -> datetime | None:
-        for form in _DATES:
-            try:
-                return datetime.strptime(str(value).strip(), form) if value else None  # noqa: DTZ007
-            except ValueError:
-                continue
-        raise ValidationError(self.error_messages["invalid"])
+        found = _parsed(str(value or ""))
+        if value and not found:
+            raise ValidationError(self.error_messages["invalid"])
+        return found
 
 
 class _Choice(forms.ChoiceField):
@@ -71,12 +87,12 @@ class _Choice(forms.ChoiceField):
 
     def validate(self, value: Any) -> None:
         if value and not self.valid_value(value):
-            possible = ", ".join(str(text) for key, text in list(self.choices)[1:13])  # type: ignore[arg-type]
+            possible = ", ".join(str(text) for key, text in list(self.choices)[:13] if key)  # type: ignore[arg-type]
             raise ValidationError(f"“{value[:50]}” is not possible. Possible are: {possible or 'none yet'}.")
 
 
 class OverviewForm(forms.Form):
-    period = _Choice([*((key, text) for key, (text, _, _) in SPANS.items()), ("custom", "custom")])
+    period = _Choice()
     since = _Moment("From")
     until = _Moment("To")
     project = _Choice()
@@ -86,28 +102,26 @@ class OverviewForm(forms.Form):
         label="Time zone", required=False, max_length=60, widget=forms.TextInput(attrs={"list": "zones"})
     )
 
-    def __init__(self, query: QueryDict, known: Mapping[str, Mapping[int, str]], zone: str) -> None:
-        super().__init__(query)
-        self.zone = zone
+    def __init__(self, query: QueryDict, known: Mapping[str, Mapping[int, str]]) -> None:
+        super().__init__(query, label_suffix="")
+        self.fields["period"].choices = PERIODS  # type: ignore[attr-defined]
         for name in ("project", "account"):
             pairs = sorted(known[name].items(), key=lambda item: item[1])
             self.fields[name].choices = [("", "all"), *((str(key), code) for key, code in pairs)]  # type: ignore[attr-defined]
 
     def clean_tz(self) -> str:
-        name: str = self.cleaned_data["tz"] or self.zone
+        name: str = self.cleaned_data["tz"] or "UTC"
         if name not in ZONES:
             raise ValidationError("There is no such time zone; they are named like Europe/Berlin.")
         return name
 
     def clean(self) -> dict[str, Any]:
         values = self.cleaned_data
-        zone = ZoneInfo(values.get("tz") or self.zone)
+        zone = ZoneInfo(values.get("tz") or "UTC")
         for name in ("since", "until"):
             if values.get(name):
                 values[name] = self._moment(name, values[name].replace(tzinfo=zone))
         since, until = values.get("since"), values.get("until")
-        if (since or until) and not values.get("period"):
-            values["period"] = "custom"
         if values.get("period") == "custom" and not self.errors:
             self._check_custom(since, until)
         return values
@@ -194,9 +208,12 @@ class Asked:
 def read(request: HttpRequest) -> Asked:
     zone = request.COOKIES.get(ZONE_COOKIE, "")
     known = codes(request)
-    form = OverviewForm(request.GET, known, zone if zone in ZONES else "UTC")
+    query = request.GET.copy()
+    query.setdefault("period", "custom" if query.get("since") or query.get("until") else USUAL)
+    query.setdefault("tz", zone if zone in ZONES else "UTC")
+    form = OverviewForm(query, known)
     values = form.cleaned_data if form.is_valid() else {}
-    return _asked(form, values, known, ZoneInfo(values.get("tz") or form.zone))
+    return _asked(form, values, known, ZoneInfo(values.get("tz") or (zone if zone in ZONES else "UTC")))
 
 
 def _asked(form: OverviewForm, values: dict[str, Any], known: Mapping[str, Mapping[int, str]], zone: ZoneInfo) -> Asked:

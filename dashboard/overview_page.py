@@ -36,9 +36,9 @@ def context(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def with_zone(response: HttpResponse, asked: Asked) -> None:
+def with_zone(request: HttpRequest, response: HttpResponse, asked: Asked) -> None:
     """The browser keeps the time zone that was chosen."""
-    if asked.form.is_bound and asked.form.data.get("tz") and asked.form.is_valid():
+    if request.GET.get("tz") and asked.form.is_valid():
         response.set_cookie(ZONE_COOKIE, asked.zone.key, max_age=A_YEAR, samesite="Lax")
 
 

@@ -31,7 +31,7 @@ class PostroomSite(AdminSite):
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context = {**overview_page.context(request), **(extra_context or {})}
         response = super().index(request, context)
-        overview_page.with_zone(response, context["asked"])
+        overview_page.with_zone(request, response, context["asked"])
         return response
 
     def get_urls(self) -> list[URLPattern | URLResolver]:

@@ -131,7 +131,7 @@ def run(httpserver, api: Api, *, rate: float = 200, duration: float = 1.0, seed:
     httpserver.expect_request("/v1/notifications/batch").respond_with_handler(api)
     said: list[str] = []
     sender = Sender(url=httpserver.url_for("").rstrip("/"), key="pr_x_y", say=said.append)
-    sender.run(Traffic(Random(seed), campaign_size=5), rate=rate, duration=duration)
+    sender.run(Traffic(Random(seed), campaign_size=5), rates=(rate, rate), duration=duration)
     return said
 
 
