@@ -24,6 +24,7 @@ from werkzeug import Request, Response
 from providers.base import Channel
 from providers.sandbox.profile import SCENARIO_OF_DIGITS, scenario_of
 from tracking import schema, traffic
+from tracking.management.commands import generate_traffic
 from tracking.management.commands.generate_traffic import Sender, _retry_after
 from tracking.traffic import KINDS, Traffic, rhythm
 
@@ -135,6 +136,13 @@ def run(httpserver, api: Api, *, rate: float = 200, duration: float = 1.0, seed:
     return said
 
 
+@pytest.fixture
+def noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever the tests run, the rate is the mean one."""
+    monkeypatch.setattr(generate_traffic, "rhythm", lambda moment: 1.0)
+
+
+@pytest.mark.usefixtures("noon")
 class TestCommand:
     def test_it_keeps_its_rate_and_ends_in_time(self, httpserver):
         api, started = Api(), time.monotonic()
