@@ -160,6 +160,8 @@ class Launcher:
     def _prepare(self) -> dict[str, str | None] | None:
         """Run config.prepare; what it tells, or None when it failed or a stop was asked for."""
         say("Preparing the database and the static files …")
+        if self.plan.mode == "demo":
+            say("The first time, two weeks of sample history are made up for the project demo.")
         log = LOGS / "prepare.log"
         with log.open("wb") as errors:
             child = subprocess.Popen(
@@ -179,6 +181,8 @@ class Launcher:
         if child.returncode == 0:
             told: dict[str, str | None] = json.loads(text)
             announce_operator(told)
+            if history := told.get("history"):
+                say(history)
             return told
         if not self.stop.asked:
             say(f"Preparing failed; the end of {log}:\n{log.read_text(errors='replace')[-3000:]}")

@@ -53,7 +53,8 @@ class Bouncer:
 
     @classmethod
     def of(cls, recipient: str, count: int, last: datetime, page: str) -> Bouncer:
-        return cls(recipient, count, last, f"{page}?{urlencode({'q': recipient, 'status': 'bounced'})}")
+        search = recipient if '"' in recipient else f'to:"{recipient}"'
+        return cls(recipient, count, last, f"{page}?{urlencode({'q': search, 'status': 'bounced'})}")
 
 
 def providers(

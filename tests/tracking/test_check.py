@@ -17,8 +17,8 @@ from providers.models import ProviderAccount
 from tests.builders import make_account, make_project
 from tests.tracking.lives import queue_message
 from tracking import ids
-from tracking.models import Attempt, Event, HourCheck, Message, MetricDelta, QueueRow
-from tracking.services import check, rollup
+from tracking.models import Attempt, Event, Message, MetricDelta, QueueRow
+from tracking.services import check
 from tracking.services.record import DISPATCH, Record
 from tracking.statuses import Decision, Fact, FactKind
 
@@ -67,7 +67,7 @@ def test_a_status_that_its_facts_do_not_say(account: ProviderAccount) -> None:
     Message.objects.filter(pk=message_id).update(status="failed")
     told = found()
     assert told[0].startswith(f"message {message_id}: is failed ") and "its facts say sent " in told[0]
-    assert any(line.startswith("metric_hour ") for line in told[1:])
+    assert any(line.startswith("metrics message ") for line in told[1:])
 
 
 def test_an_attempt_that_is_missing(account: ProviderAccount) -> None:
@@ -76,35 +76,17 @@ def test_an_attempt_that_is_missing(account: ProviderAccount) -> None:
     assert f"message {message_id}: says 1 attempts, has []" in found()
 
 
-@pytest.mark.parametrize("folded", [False, True])
-@pytest.mark.parametrize("wrong", [1, -1])
-def test_a_metric_that_the_rows_do_not_say(account: ProviderAccount, wrong: int, folded: bool) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "stored"), [(1, "accepted 1, delivered 2, started 1"), (-1, "accepted 1, started 1")]
+)
+def test_a_metric_that_the_rows_do_not_say(account: ProviderAccount, wrong: int, stored: str) -> None:
     for _ in range(3):
         message(account, FactKind.DELIVERED)
-    delta: Any = MetricDelta.objects.filter(counts__has_key="delivered").first()
-    bucket = {name: getattr(delta, name) for name in ("minute", "project_id", "channel", "account_id")}
+    delta: Any = MetricDelta.objects.filter(cohort="attempt").first()
+    bucket = {name: getattr(delta, name) for name in ("cohort", "minute", "project_id", "channel", "account_id")}
     MetricDelta.objects.create(**bucket, counts={"delivered": wrong})
-    if folded:
-        rollup.fold_all()
-    where = f"{delta.project_id} email {account.pk}: lacks delivered {-wrong}"
-    told = found()
-    assert all(line.endswith(where) for line in told)
-    assert [line.split()[0] for line in told] == ["metric_block", "metric_hour", "metric_quarter", "metric_minute"]
-
-
-@pytest.mark.parametrize("table", ["metric_block", "metric_hour", "metric_quarter", "metric_minute"])
-def test_a_rollup_that_was_changed(account: ProviderAccount, table: str) -> None:
-    for _ in range(3):
-        message(account, FactKind.DELIVERED)
-    rollup.fold_all()
-    assert found() == []
-    with connection.cursor() as cursor:
-        cursor.execute(f"UPDATE {table} SET sent = coalesce(sent, 0) + 5")
-    told = found()
-    assert told and all(line.startswith(table) or line.startswith("metric_block") for line in told)
-    now = datetime.now(UTC)
-    list(rollup.rebuild(now - timedelta(hours=1), now))
-    assert found() == []
+    where = f"{delta.minute.isoformat(timespec='minutes')} {delta.project_id} email {account.pk}"
+    assert found() == [f"metrics attempt {where}: stored {stored}; recounted accepted 1, delivered 1, started 1"]
 
 
 def test_deltas_of_a_message_that_is_gone(account: ProviderAccount) -> None:
@@ -114,7 +96,7 @@ def test_deltas_of_a_message_that_is_gone(account: ProviderAccount) -> None:
     assert f"attempt {message_id}: there is no such message" in told
     assert f"event {message_id}: there is no such message" in told
     assert f"content {message_id}: there is no such message" in told
-    assert sum(line.startswith("metric_hour ") for line in told) == 1
+    assert sum(line.startswith("metrics ") for line in told) == 2
 
 
 def test_orphans_are_found_wherever_a_chunk_ends(account: ProviderAccount) -> None:
@@ -212,14 +194,3 @@ def test_the_command_reports_and_its_exit_code_says_whether_all_is_well(account:
     lines = out.getvalue().splitlines()
     assert ended.value.code == 1 and len(lines) == 2
     assert lines[0].startswith(f"message {message_id}: is read ") and lines[1].endswith(" differences")
-
-
-def test_the_hourly_job_keeps_what_it_finds(account: ProviderAccount) -> None:
-    message_id = message(account, FactKind.ACCEPTED)
-    now = datetime.now(UTC)
-    check.check_hour(now)
-    assert HourCheck.objects.values_list("complete", "differences", "first").get() == (True, 0, [])
-    Message.objects.filter(pk=message_id).update(status="read")
-    check.check_hour(now)
-    kept = HourCheck.objects.get()
-    assert kept.differences == len(kept.first) > 1 and kept.first[0].startswith(f"message {message_id}: is read ")

@@ -7,7 +7,6 @@ from tracking.models.project import ApiKey, Grant, Project, Scope
 from tracking.models.queue import Heartbeat, QueueRow, Switch
 from tracking.models.stats import (
     HourCheck,
-    MetricBlock,
     MetricDelta,
     MetricHour,
     MetricKept,
@@ -29,7 +28,6 @@ __all__ = [
     "Inbound",
     "InboundState",
     "Message",
-    "MetricBlock",
     "MetricDelta",
     "MetricHour",
     "MetricKept",
