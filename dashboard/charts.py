@@ -132,6 +132,8 @@ def heat(cells: Mapping[tuple[int, int], tuple[int, Number]]) -> Figure:
         "x": [f"{hour:02}" for hour in range(24)],
         "y": list(DAYS),
         "z": counts,
+        "zmin": 0,
+        "zmax": _usual_most([count for row in counts for count in row]),
         "text": rates,
         "colorscale": [[0, "--heat-0"], [0.5, "--heat-1"], [1, "--heat-2"]],
         "showscale": False,
@@ -142,6 +144,12 @@ def heat(cells: Mapping[tuple[int, int], tuple[int, Number]]) -> Figure:
     axes = {"type": "category", "fixedrange": True, "showgrid": False}
     layout = {"xaxis": {**axes, "dtick": 3}, "yaxis": {**axes, "autorange": "reversed"}, "meta": {}}
     return {"data": [trace], "layout": layout}
+
+
+def _usual_most(counts: Sequence[int]) -> int:
+    """What counts as dark: without the few hours of a campaign, beside which all others would look empty."""
+    known = sorted(count for count in counts if count)
+    return known[int(len(known) * 0.97) - 1] if known else 1
 
 
 def with_marks(figure: Figure, marks: Sequence[Mark], zone: Any) -> Figure:

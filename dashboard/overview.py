@@ -74,6 +74,11 @@ class Overview:
         return {chart.key: chart.figure for chart in self.charts if not chart.empty}
 
     @property
+    def well(self) -> bool:
+        """Nothing is wrong, and nothing is held back either."""
+        return self.enough and not (self.findings or self.silent or self.switch)
+
+    @property
     def nothing(self) -> bool:
         return not (self.tiles or self.steps or self.lanes)
 
