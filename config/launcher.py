@@ -26,6 +26,7 @@ BASE = Path(__file__).resolve().parent.parent
 STATE = BASE / ".state"
 LOGS = STATE / "logs"
 KEY_FILE = STATE / "demo_key"
+SETTLED = "0.5"  # messages a second: more would dwarf the made-up history on the charts
 SERVERS = 2  # of the programs, how many there must be before the traffic starts
 WEB_WORKERS, WEB_THREADS = "2", "8"  # for two cores; each thread may hold a database connection
 READY_SECONDS = 120.0
@@ -103,6 +104,7 @@ def programs(plan: Plan, database: str) -> list[Program]:
     ]
     cluster = [*manage, "work"]
     traffic = [*manage, "generate_traffic", "--url", plan.local_url, "--key-file", str(KEY_FILE)]
+    traffic += ["--rate", "5", "--settle", SETTLED]
     wanted = [
         Program("cluster", cluster, {**common, "POSTROOM_ROLE": "cluster"}, LOGS / "cluster.log", CLUSTER_GRACE),
         Program("web", web, {**common, "POSTROOM_ROLE": "web"}, LOGS / "web.log"),
@@ -164,6 +166,8 @@ class Launcher:
     def _prepare(self) -> dict[str, str | None] | None:
         """Run config.prepare; what it tells, or None when it failed or a stop was asked for."""
         say("Preparing the database and the static files …")
+        if self.plan.mode == "demo":
+            say("The first time, two weeks of sample history are made up for the project demo.")
         log = LOGS / "prepare.log"
         with log.open("wb") as errors:
             child = subprocess.Popen(
@@ -183,6 +187,8 @@ class Launcher:
         if child.returncode == 0:
             told: dict[str, str | None] = json.loads(text)
             announce_operator(told)
+            if history := told.get("history"):
+                say(history)
             return told
         if not self.stop.asked:
             say(f"Preparing failed; the end of {log}:\n{log.read_text(errors='replace')[-3000:]}")

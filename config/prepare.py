@@ -1,7 +1,7 @@
 """Makes an installation ready to start: `python -m config.prepare run|demo`, a child process of config.launcher.
 
 Everything happens in one process, since each start of Django costs about a second. What the launcher must show comes
-as one JSON object on stdout: `operator_password` (only when the account was just made) and `demo_key`.
+as one JSON object on stdout: `operator_password` (only when the account was just made), `demo_key` and `history`.
 """
 
 from __future__ import annotations
@@ -81,6 +81,13 @@ def demo_key() -> str:
     return key
 
 
+def made_up() -> str:
+    """The first time, two weeks of history: what the command says of it."""
+    output = io.StringIO()
+    call_command("seed_history", stdout=output)
+    return output.getvalue().strip()
+
+
 def main(mode: str) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     told: dict[str, str | None] = {}
@@ -91,6 +98,7 @@ def main(mode: str) -> None:
         collect_static()
         if mode == "demo":
             call_command("seed_demo")
+            told["history"] = made_up()
             told["demo_key"] = demo_key()
         told["operator_password"] = create_operator()  # last: nothing can fail before it is shown
     json.dump(told, sys.stdout)

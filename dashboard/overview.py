@@ -1,148 +1,220 @@
-"""What the first page shows. Every query is bounded: it costs the same with ten messages and with ten million.
+"""What the overview shows, read from rollups and from small tables: every query is bounded, and costs the same with ten
+messages and with ten million. Called by overview_page.
 
 Each part is read only where the user may see what it is about.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from itertools import accumulate
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.core.cache import cache
+from django.db import connection
 from django.urls import reverse
 
-from dashboard import lanes
-from dashboard.lanes import BOUND, Lane
-from providers.models import ProviderAccount
-from tracking.models import ApiKey, Grant, Inbound, Message, Project, Switch, Unmatched
-from tracking.statuses import Status
+from dashboard import diagnosis, first_steps, lanes, overview_charts, overview_tables, overview_tiles
+from dashboard.charts import Figure, Mark
+from dashboard.diagnosis import Finding
+from dashboard.first_steps import Progress, Step
+from dashboard.lanes import Lane
+from dashboard.overview_charts import Chart
+from dashboard.overview_form import Asked
+from dashboard.overview_tables import Bouncer, Provider, Reason
+from dashboard.overview_tiles import Receipts, Tile
+from tracking import ids, metrics
+from tracking.figures import Figures
+from tracking.metrics import Key, Matured, Scope, Series
+from tracking.models import Heartbeat, Inbound, Project, Switch, Unmatched
 
-NEWEST = 1_000  # messages that the status bar is made of
-SEARCHED = 5_000  # newest messages among which the recent failures are sought
-FAILURES = 8
-LATE = timedelta(seconds=150)
-TROUBLE = (Status.FAILED, Status.BOUNCED, Status.UNKNOWN)
+BOUND = lanes.BOUND
+SEARCHED = 10_000  # newest messages among which those who bounce again and again are sought
+BOUNCERS = 8
+LATE = timedelta(seconds=150)  # for a sign of life; the tick gives one each minute
+A_WHILE = 60  # seconds for which is kept what hardly changes from one refresh to the next
+HEAT_OVER = timedelta(days=7)  # a shorter period has not every weekday
+Kept = TypeVar("Kept")
 
-
-@dataclass(slots=True)
-class Share:
-    status: str
-    count: int
-    percent: float
-    start: float  # where it begins in the bar, in per cent
-
-
-@dataclass(slots=True)
-class Beat:
-    name: str
-    at: datetime
-    late: bool
-
-
-@dataclass(slots=True)
-class Step:
-    """Something to do first, in an installation that is new."""
-
-    title: str
-    text: str
-    url: str
-    done: bool
+_BOUNCERS = """
+SELECT recipient, count(*), max(id::text)::uuid FROM (
+    SELECT id, recipient, status, account_id, channel FROM message
+    WHERE id >= %(low)s AND id < %(high)s AND (%(project)s::bigint IS NULL OR project_id = %(project)s)
+    ORDER BY id DESC LIMIT %(searched)s) m
+WHERE status = 'bounced' AND (%(account)s::bigint IS NULL OR account_id = %(account)s)
+    AND (%(channel)s::text IS NULL OR channel = %(channel)s)
+GROUP BY recipient HAVING count(*) > 1 ORDER BY 2 DESC, 3 DESC LIMIT %(most)s
+"""
 
 
 @dataclass(slots=True)
 class Overview:
-    now: datetime
+    asked: Asked
     bound: int = BOUND
     steps: list[Step] = field(default_factory=list)
+    sample: Progress | None = None
     switch: Switch | None = None
+    silent: bool = False  # no worker gives a sign of life
+    silent_since: datetime | None = None
     paused: list[Project] = field(default_factory=list)
+    tiles: list[Tile] = field(default_factory=list)
+    findings: list[tuple[Finding, str]] = field(default_factory=list)  # with the list to look at
+    enough: bool = False  # messages, to say that nothing is wrong
+    charts: list[Chart] = field(default_factory=list)
+    providers: list[Provider] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
+    bouncers: list[Bouncer] = field(default_factory=list)
     lanes: list[Lane] = field(default_factory=list)
-    beats: list[Beat] = field(default_factory=list)
-    shares: list[Share] = field(default_factory=list)
-    newest: int = 0
-    failures: list[Message] = field(default_factory=list)
-    unmatched: int | None = None
-    unread: int | None = None
-    errors: int | None = None
+    incidents: list[Mark] = field(default_factory=list)
 
     @property
-    def due(self) -> int:
-        return sum(lane.due for lane in self.lanes)
+    def figures(self) -> dict[str, Figure]:
+        return {chart.key: chart.figure for chart in self.charts if not chart.empty}
 
     @property
-    def scheduled(self) -> int:
-        return sum(lane.scheduled for lane in self.lanes)
+    def well(self) -> bool:
+        """Nothing is wrong, and nothing is held back either."""
+        return self.enough and not (self.findings or self.silent or self.switch)
 
     @property
-    def oldest(self) -> datetime | None:
-        return min((lane.oldest for lane in self.lanes if lane.oldest), default=None)
+    def nothing(self) -> bool:
+        return not (self.tiles or self.steps or self.lanes)
 
 
-def read(user: AbstractBaseUser | AnonymousUser) -> Overview:
-    now = datetime.now(UTC)
-    found = Overview(now)
-    may: Any = getattr(user, "has_perm", lambda name: False)
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the rollups say."""
+
+    accounts: dict[Key, Figures]
+    totals: Matured
+    before: Figures
+    series: dict[Key, Series]
+    heat: Series
+
+
+def incidents_between(since: datetime, until: datetime) -> list[Mark]:
+    """The incidents of a period, as they are drawn on the charts."""
+    return []
+
+
+def read(user: AbstractBaseUser | AnonymousUser, asked: Asked) -> Overview:
+    found = Overview(asked)
+    may: Callable[[str], bool] = getattr(user, "has_perm", lambda name: False)
     if may("tracking.view_switch"):
         found.switch = Switch.objects.filter(sending_paused=True).first()
     if may("tracking.view_project"):
         found.paused = list(Project.objects.filter(paused=True)[:10])
-        found.steps = _steps()
     if may("providers.view_provideraccount"):
-        found.lanes = lanes.read(now)
-        found.beats = [Beat(beat.name, beat.at, now - beat.at > LATE) for beat in lanes.beats()]
+        found.silent_since = Heartbeat.objects.order_by("-at").values_list("at", flat=True).first()
+        found.silent = found.silent_since is None or asked.now - found.silent_since > LATE
+        found.lanes = [lane for lane in lanes.read(asked.now) if _is_asked(lane, asked)]
     if may("tracking.view_message"):
-        found.shares, found.newest, found.failures = _newest()
-    if may("tracking.view_inbound"):
-        found.unmatched = Unmatched.objects.filter(next_try_at__isnull=False)[: BOUND + 1].count()
-        found.errors = Inbound.objects.order_by().filter(state="error")[: BOUND + 1].count()
-        found.unread = Inbound.objects.order_by().filter(state="new")[: BOUND + 1].count()
+        _read_figures(found, _receipts() if may("tracking.view_inbound") else None)
+        if not found.enough and may("tracking.view_project"):
+            found.steps = first_steps.steps()
     return found
 
 
-def _newest() -> tuple[list[Share], int, list[Message]]:
-    """How the newest messages stand, and which of them went wrong last. A sign of life, no metric: those are made of
-    rollups."""
-    newest = list(Message.objects.order_by("-pk").values_list("pk", "status")[:SEARCHED])
-    counts = Counter(status for _, status in newest[:NEWEST])
-    total = min(len(newest), NEWEST)
-    shares = _shares([(status.value, counts[status]) for status in Status if counts[status]], total)
-    keys = [pk for pk, status in newest if status in TROUBLE][:FAILURES]
-    return shares, total, list(Message.objects.filter(pk__in=keys).order_by("-pk")) if keys else []
+def _is_asked(lane: Lane, asked: Asked) -> bool:
+    channel, account = asked.filters.get("channel"), asked.filters.get("account")
+    return channel in (None, lane.channel) and account in (None, str(lane.id))
 
 
-def _shares(counts: list[tuple[str, int]], total: int) -> list[Share]:
-    starts = accumulate((count for _, count in counts), initial=0)
-    return [
-        Share(status, count, 100 * count / total, 100 * start / total)
-        for (status, count), start in zip(counts, starts, strict=False)
-    ]
+def _read_figures(found: Overview, receipts: Receipts | None) -> None:
+    asked = found.asked
+    read = _read(asked)
+    total = read.totals.to_date
+    found.incidents = incidents_between(asked.scope.since, asked.scope.until)
+    found.tiles = overview_tiles.tiles(asked, read.totals, read.before, found.lanes, receipts, found.incidents)
+    found.findings = _findings(asked, total, read.accounts)
+    found.enough = total.created > 0
+    found.charts = overview_charts.charts_of(asked, read.series, read.accounts, read.heat, found.incidents)
+    found.providers = overview_tables.providers(asked, read.accounts, read.series, found.lanes)
+    found.reasons = overview_tables.reasons(asked, read.accounts)
+    found.bouncers = _kept("bouncers", asked, lambda: _bouncers(asked))
 
 
-def _steps() -> list[Step]:
-    """What is to be done first; nothing once a message has come in."""
-    if Message.objects.order_by().exists():
+def _read(asked: Asked) -> Read:
+    maturities = _kept_for("maturity", "", metrics.maturity)
+    return Read(
+        accounts=metrics.by(asked.scope, "account"),
+        totals=metrics.totals_matured(asked.scope, maturities),
+        before=metrics.totals(asked.scope.before()),
+        series=metrics.series_by(asked.scope, "account", asked.step, asked.zone),
+        heat=_kept("heat", asked, lambda: metrics.series(_week(asked.scope), "hour", asked.zone)),
+    )
+
+
+def _week(scope: Scope) -> Scope:
+    return scope if scope.until - scope.since >= HEAT_OVER else _changed(scope, scope.until - HEAT_OVER)
+
+
+def _changed(scope: Scope, since: datetime) -> Scope:
+    return Scope(since, scope.until, scope.project_ids, scope.channel, scope.account_ids)
+
+
+def _findings(asked: Asked, total: Figures, accounts: dict[Key, Figures]) -> list[tuple[Finding, str]]:
+    """Who is to blame is only asked where there is trouble."""
+    found = diagnosis.troubles(total)
+    if not found:
         return []
-    return [
-        Step(
-            "Add a provider account",
-            "It says how messages leave: an SMTP server, a vendor’s API, or the sandbox, which sends nothing.",
-            reverse("admin:providers_provideraccount_add"),
-            ProviderAccount.objects.exists(),
-        ),
-        Step(
-            "Add a project and grant it the account",
-            "A project is one application that sends.",
-            reverse("admin:tracking_project_add"),
-            Grant.objects.exists(),
-        ),
-        Step(
-            "Make an API key",
-            "The application shows it with every request.",
-            reverse("admin:tracking_apikey_add"),
-            ApiKey.objects.filter(revoked=False).exists(),
-        ),
-        Step("Send a message", "POST it to /v1/notifications: the README has a curl for it.", "", False),
-    ]
+    others = _kept("dimensions", asked, lambda: _dimensions(asked.scope))
+    codes = asked.codes
+    dimensions: dict[str, diagnosis.Named] = {
+        "provider": {codes["account"].get(_number(key), "none"): each for key, each in accounts.items()},
+        "project": {codes["project"].get(_number(key), "?"): each for key, each in others["project"].items()},
+        **{name: {str(key): each for key, each in others[name].items()} for name in ("channel", "category")},
+    }
+    return [(diagnosis.finding(trouble, total, dimensions), asked.messages(status=trouble.status)) for trouble in found]
+
+
+def _number(key: Key) -> int:
+    return key if isinstance(key, int) else 0
+
+
+def _dimensions(scope: Scope) -> dict[str, dict[Key, Figures]]:
+    found = {"project": metrics.by(scope, "project"), "channel": metrics.by(scope, "channel")}
+    categories = {} if scope.account_ids else metrics.by(scope, "category")  # those are not kept by account
+    return {**found, "category": categories}
+
+
+def _receipts() -> Receipts:
+    oldest = Inbound.objects.filter(state="new").order_by("pk").values_list("pk", flat=True).first()
+    unmatched = Unmatched.objects.filter(next_try_at__isnull=False)[: BOUND + 1].count()
+    errors = Inbound.objects.order_by().filter(state="error")[: BOUND + 1].count()
+    return Receipts(ids.time_of(oldest) if oldest else None, unmatched, errors)
+
+
+def _bouncers(asked: Asked) -> list[Bouncer]:
+    scope, filters = asked.scope, asked.filters
+    params: dict[str, Any] = {
+        "low": ids.floor(scope.since),
+        "high": ids.floor(scope.until + timedelta(seconds=1)),
+        **{name: filters.get(name) for name in ("project", "account", "channel")},
+        "searched": SEARCHED,
+        "most": BOUNCERS,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_BOUNCERS, params)
+        rows = cursor.fetchall()
+    page = reverse("admin:tracking_message_changelist")
+    return [Bouncer.of(recipient, count, ids.time_of(last), page) for recipient, count, last in rows]
+
+
+# --- what is kept for a while in this process
+
+
+def _kept(what: str, asked: Asked, read: Callable[[], Kept]) -> Kept:
+    period = asked.period if asked.period != "custom" else f"{asked.scope.since:%s}-{asked.scope.until:%s}"
+    return _kept_for(what, f"{period}:{asked.zone.key}:{sorted(asked.filters.items())}", read)
+
+
+def _kept_for(what: str, which: str, read: Callable[[], Kept]) -> Kept:
+    key = f"overview:{what}:{which}".replace(" ", "")
+    kept: Kept | None = cache.get(key)
+    if kept is None:
+        kept = read()
+        cache.set(key, kept, A_WHILE)
+    return kept

@@ -16,7 +16,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 
-from dashboard import overview, second_factor, second_factor_pages, system_page
+from dashboard import overview_page, second_factor, second_factor_pages, system_page
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,10 @@ class PostroomSite(AdminSite):
         own: list[URLPattern | URLResolver] = [
             path("second-factor/", second_factor_pages.manage, name="second_factor"),
             path("second-factor/code/", second_factor_pages.ask, name="second_factor_code"),
-            *(path(route, self.admin_view(view), name=name) for route, view, name in system_page.ROUTES),
+            *(
+                path(route, self.admin_view(view), name=name)
+                for route, view, name in (*overview_page.ROUTES, *system_page.ROUTES)
+            ),
         ]
         return own + super().get_urls()
 
@@ -99,8 +102,10 @@ class PostroomSite(AdminSite):
     # --- what is shown
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        context = {"overview": overview.read(request.user), **(extra_context or {})}
-        return super().index(request, context)
+        context = {**overview_page.context(request), **(extra_context or {})}
+        response = super().index(request, context)
+        overview_page.with_zone(request, response, context["asked"])
+        return response
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         apps: list[Any] = super().get_app_list(request, app_label)

@@ -59,6 +59,10 @@ def reason(code: str) -> str:
     return REASONS.get(code, code.replace("_", " "))
 
 
+def spaced(code: str) -> str:
+    return code.replace("_", " ")
+
+
 def failure(code: str | None) -> str:
     return FAILURES.get(code or "", (code or "").replace("_", " "))
 

@@ -3,15 +3,18 @@ it is given. Called by the command `generate_traffic` alone."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-DAY = 600.0  # seconds in which the rhythm of a day passes
-NIGHT_TO_NOON = 0.6  # how far the rate swings around its mean
+# By the hour of the day, in UTC, and by the weekday from Monday on: factors around 1.
+HOURS = (
+    *(0.35, 0.28, 0.24, 0.24, 0.3, 0.45, 0.75, 1.15, 1.55, 1.8, 1.75, 1.6),
+    *(1.35, 1.4, 1.5, 1.45, 1.35, 1.3, 1.2, 1.1, 1.0, 0.8, 0.6, 0.45),
+)
+WEEKDAYS = (1.12, 1.1, 1.08, 1.12, 1.15, 0.78, 0.65)
 
 Notification = dict[str, Any]
 
@@ -105,9 +108,10 @@ class Parcel:
         return {"notifications": list(self.notifications)} if self.kind.campaign else dict(self.notifications[0])
 
 
-def pace(seconds: float) -> float:
-    """The factor on the rate, so many seconds after the start, which counts as a morning; its mean is 1."""
-    return 1.0 + NIGHT_TO_NOON * math.sin(2 * math.pi * seconds / DAY)
+def rhythm(moment: datetime) -> float:
+    """The factor on the rate at a moment: nights are quiet, mornings busy, weekends slow; its mean is about 1."""
+    low, part = HOURS[moment.hour], (moment.minute * 60 + moment.second) / 3600
+    return WEEKDAYS[moment.weekday()] * (low + (HOURS[(moment.hour + 1) % 24] - low) * part)
 
 
 @dataclass(slots=True)

@@ -52,7 +52,7 @@ def reason(code: str) -> str:
 
 @register.filter
 def spaced(code: str) -> str:
-    return code.replace("_", " ")
+    return words.spaced(code)
 
 
 @register.filter

@@ -17,13 +17,14 @@ from typing import Any
 import requests
 from django.core.management.base import BaseCommand, CommandError
 
-from tracking.traffic import Kind, Parcel, Traffic, pace
+from tracking.traffic import Kind, Parcel, Traffic, rhythm
 
 TIMEOUT = 10.0  # seconds for one request
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds of back-off
 LAG = 1.0  # seconds behind its time-table after which missed messages are left out
 PATIENCE = 3  # refusals in a row after which a route counts as not there
 REPORT = 60.0  # seconds
+FIRST_MINUTES = 120.0  # seconds
 TRY_LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -41,18 +42,20 @@ class Command(BaseCommand):
         key.add_argument("--key", help="an API key with the scope `send`")
         key.add_argument("--key-file", type=Path, help="a file that holds it")
         parser.add_argument("--rate", type=float, default=5.0, help="messages a second, in the mean")
+        parser.add_argument("--settle", type=float, default=None, help="the rate after the first two minutes")
         parser.add_argument("--duration", type=float, default=0.0, help="seconds; 0: until SIGTERM or Ctrl-C")
         parser.add_argument("--seed", type=int, default=None, help="the same seed makes the same messages")
 
     def handle(self, **options: Any) -> None:
-        if options["rate"] <= 0:
-            raise CommandError("--rate must be above 0")
+        if options["rate"] <= 0 or (options["settle"] or 1) <= 0:
+            raise CommandError("--rate and --settle must be above 0")
         key = options["key"] or options["key_file"].read_text().strip()
         sender = Sender(url=options["url"].rstrip("/"), key=key, say=self._say)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, sender.stop)
         traffic = Traffic(Random(options["seed"]), campaign_size=max(2, int(4 * options["rate"])))
-        sender.run(traffic, rate=options["rate"], duration=options["duration"] or float("inf"))
+        rates = (options["rate"], options["settle"] or options["rate"])
+        sender.run(traffic, rates=rates, duration=options["duration"] or float("inf"))
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
@@ -77,7 +80,8 @@ class Sender:
         # A flag and short sleeps: an Event set by a signal handler can lock out the very thread that waits for it.
         self._stopping = True
 
-    def run(self, traffic: Traffic, *, rate: float, duration: float) -> None:
+    def run(self, traffic: Traffic, *, rates: tuple[float, float], duration: float) -> None:
+        """`rates`: messages a second, at first and later."""
         started = due = reported = time.monotonic()
         self._until = started + duration
         try:
@@ -86,7 +90,8 @@ class Sender:
                 parcel = traffic.next(datetime.now(UTC))
                 self._deliver(traffic, parcel)
                 now = time.monotonic()
-                due = max(due + len(parcel.notifications) / (rate * pace(now - started)), now - LAG)
+                rate = rates[now - started > FIRST_MINUTES]
+                due = max(due + len(parcel.notifications) / (rate * rhythm(datetime.now(UTC))), now - LAG)
                 if now - reported > REPORT:
                     reported = now
                     self._report()

@@ -1,0 +1,228 @@
+"""From rows to figures as Plotly takes them: pure, no ORM, no request. Called by pages that show charts.
+
+A colour is the name of a token of tokens.css ("--s-bounced"); static/postroom/charts.js puts in what the theme says.
+What a point leads to stands in `meta`: the address of the message list in the layout's, the query of a trace (or one
+for each of its points) in its own, and for charts over time the beginning of each step, which bounds the list to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from math import floor
+from typing import Any, Literal
+
+Figure = dict[str, Any]  # data, layout: JSON
+Number = float | None
+Query = Mapping[str, str]
+Unit = Literal["messages", "attempts", "%", "s"]
+
+# The tokens of what has no status, as providers; a dash pattern goes with each, so that colour is never the only sign.
+PALETTE = tuple(f"--c-{number}" for number in range(1, 9))
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_FINE = {"fillmode": "overlay", "size": 6, "solidity": 0.25, "fgopacity": 0.35}
+# Bars have a pattern each for the same reason.
+PATTERNS = ("", "/", "x", ".", "\\", "+", "-", "|")
+
+_HOVER = {
+    "messages": "%{y:,} messages",
+    "attempts": "%{y:,} attempts",
+    "%": "%{y:.1%}",
+    "s": "%{y:.3~s}s",
+}
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One row of numbers. None: there is no value, and no line is drawn through it."""
+
+    name: str
+    values: Sequence[Number]
+    colour: str
+    query: Query = field(default_factory=dict)
+    queries: Sequence[Query] = ()  # one for each value, where they differ in more than the time
+    dash: str = "solid"
+    pattern: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A stretch of time that is drawn behind a chart: an incident."""
+
+    since: datetime
+    until: datetime
+    label: str
+    colour: str = "--s-failed"
+
+
+def stacked(begins: Sequence[datetime], until: datetime, traces: Sequence[Trace], *, link: str) -> Figure:
+    """Bars over time on top of each other. `begins`: the steps' beginnings in the operator's time zone."""
+    x = [_wall(begin) for begin in begins]
+    bars = [
+        _trace(each, type="bar", x=x, y=list(each.values), marker={"color": each.colour}, unit="messages")
+        for each in traces
+    ]
+    return _over_time(begins, until, bars, link, barmode="stack", bargap=0.12, yaxis={"rangemode": "tozero"})
+
+
+def lines(
+    begins: Sequence[datetime], until: datetime, traces: Sequence[Trace], *, link: str, unit: Unit = "%"
+) -> Figure:
+    """Lines over time; shares are drawn up to 100 %, from as far down as there are any."""
+    x = [_wall(begin) for begin in begins]
+    drawn = [
+        _trace(
+            each,
+            type="scatter",
+            mode="lines+markers",
+            x=x,
+            y=list(each.values),
+            line={"color": each.colour, "dash": each.dash, "width": 2},
+            marker={"color": each.colour, "size": 4},
+            connectgaps=False,
+            unit=unit,
+        )
+        for each in traces
+    ]
+    lowest = min((value for each in traces for value in each.values if value is not None), default=0.0)
+    shares = {"tickformat": ".0%", "range": [min(0.9, floor(lowest * 10) / 10) - 0.01, 1.01]}
+    return _over_time(begins, until, drawn, link, yaxis=shares if unit == "%" else {"rangemode": "tozero"})
+
+
+def bars(
+    names: Sequence[str], traces: Sequence[Trace], *, link: str, unit: Unit = "messages", beside: bool = False
+) -> Figure:
+    """Lying bars, one row for each name, the first on top; on top of each other, or beside. Seconds on a log axis."""
+    drawn = [
+        _trace(
+            each,
+            type="bar",
+            orientation="h",
+            y=list(names),
+            x=list(each.values),
+            marker={"color": each.colour, "pattern": {"shape": each.pattern, **_FINE}},
+            unit=unit,
+        )
+        for each in traces
+    ]
+    axis: dict[str, Any] = {"rangemode": "tozero"}
+    if unit == "s":
+        axis = {"type": "log", "ticksuffix": " s", "dtick": 1}
+    if unit == "%":
+        axis = {"tickformat": ".0%", "rangemode": "tozero"}
+    layout = {
+        "barmode": "group" if beside else "stack",
+        "bargap": 0.3,
+        "xaxis": axis,
+        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        "meta": {"link": link},
+    }
+    return {"data": drawn, "layout": layout}
+
+
+def heat(cells: Mapping[tuple[int, int], tuple[int, Number]]) -> Figure:
+    """Weekday × hour. `cells`: (weekday from Monday, hour) → (messages, their delivery rate)."""
+    counts = [[cells.get((day, hour), (0, None))[0] for hour in range(24)] for day in range(7)]
+    rates = [[_percent(cells.get((day, hour), (0, None))[1]) for hour in range(24)] for day in range(7)]
+    trace = {
+        "type": "heatmap",
+        "x": [f"{hour:02}" for hour in range(24)],
+        "y": list(DAYS),
+        "z": counts,
+        "zmin": 0,
+        "zmax": _usual_most([count for row in counts for count in row]),
+        "text": rates,
+        "colorscale": [[0, "--heat-0"], [0.5, "--heat-1"], [1, "--heat-2"]],
+        "showscale": False,
+        "xgap": 2,
+        "ygap": 2,
+        "hovertemplate": "%{y} %{x}:00<br>%{z:,} messages, %{text} delivered<extra></extra>",
+    }
+    axes = {"type": "category", "fixedrange": True, "showgrid": False}
+    layout = {"xaxis": {**axes, "dtick": 3}, "yaxis": {**axes, "autorange": "reversed"}, "meta": {}}
+    return {"data": [trace], "layout": layout}
+
+
+def _usual_most(counts: Sequence[int]) -> int:
+    """What counts as dark: without the few hours of a campaign, beside which all others would look empty."""
+    known = sorted(count for count in counts if count)
+    return known[int(len(known) * 0.97) - 1] if known else 1
+
+
+def with_marks(figure: Figure, marks: Sequence[Mark], zone: Any) -> Figure:
+    """The same with stretches of time drawn behind it."""
+    shapes, words = [], []
+    for mark in marks:
+        span = {"x0": _wall(mark.since.astimezone(zone)), "x1": _wall(mark.until.astimezone(zone))}
+        fill = {"fillcolor": mark.colour, "opacity": 0.12, "line": {"width": 0}, "layer": "below"}
+        shapes.append({"type": "rect", "xref": "x", "yref": "paper", "y0": 0, "y1": 1, **span, **fill})
+        place = {"x": span["x0"], "y": 1, "xref": "x", "yref": "paper", "xanchor": "left", "yanchor": "top"}
+        said = {"text": f"⚑ {_plain(mark.label)}", "showarrow": False, "font": {"size": 11, "color": mark.colour}}
+        words.append({**place, **said})
+    return {**figure, "layout": {**figure["layout"], "shapes": shapes, "annotations": words}}
+
+
+def sparkline(values: Sequence[Number], *, width: int = 96, height: int = 22) -> list[str]:
+    """The `points` of the polylines of an inline SVG: one for each stretch without a gap. Shares are drawn from the
+    lowest to the highest of them, at least five points of a hundred apart, so that noise looks like noise."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return []
+    low, high = min(known), max(known)
+    low = min(low, high - 0.05)
+    step = width / max(1, len(values) - 1)
+    runs: list[list[str]] = [[]]
+    for place, value in enumerate(values):
+        if value is None:
+            runs.append([])
+        else:
+            runs[-1].append(f"{place * step:.1f},{height - 2 - (height - 4) * (value - low) / (high - low):.1f}")
+    return [" ".join(run if len(run) > 1 else run * 2) for run in runs if run]
+
+
+def _trace(each: Trace, *, unit: Unit, **rest: Any) -> dict[str, Any]:
+    hover = _HOVER[unit] if rest.get("orientation") != "h" else _HOVER[unit].replace("%{y", "%{x")
+    meta: dict[str, Any] = {"queries": [dict(one) for one in each.queries]} if each.queries else {}
+    return {
+        "name": _plain(each.name),
+        "hovertemplate": f"{_plain(each.name)}: {hover}<extra></extra>",
+        "meta": meta or {"query": dict(each.query)},
+        **rest,
+    }
+
+
+def _over_time(
+    begins: Sequence[datetime], until: datetime, data: list[dict[str, Any]], link: str, **layout: Any
+) -> Figure:
+    ends = [*begins[1:], until]
+    meta = {"link": link, "begins": [_utc(begin) for begin in begins], "until": _utc(until)}
+    axis = {"type": "date", "range": _range(begins, ends)} if begins else {"type": "date"}
+    return {"data": data, "layout": {"xaxis": axis, "hovermode": "x unified", "meta": meta, **layout}}
+
+
+def _range(begins: Sequence[datetime], ends: Sequence[datetime]) -> list[str]:
+    """Half a step more on the left, because bars stand in the middle of their beginning."""
+    widths = [after - before for before, after in pairwise(begins)] or [ends[0] - begins[0]]
+    half = min(widths) / 2
+    return [_wall(begins[0] - half), _wall(begins[-1] + half)]
+
+
+def _wall(moment: datetime) -> str:
+    """As the clock on the wall shows it: Plotly knows no time zones."""
+    return moment.strftime("%Y-%m-%d %H:%M")
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _plain(text: str) -> str:
+    """Plotly reads a little HTML in its texts, and %{…} in its templates: names are neither."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
+
+
+def _percent(share: Number) -> str:
+    return "–" if share is None else f"{share:.1%}"

@@ -1,0 +1,256 @@
+"""The charts of the overview, with a legend whose entries lead to the messages they stand for. Pure; called by
+overview."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dashboard import charts, words
+from dashboard.charts import DASHES, PALETTE, PATTERNS, Figure, Mark, Trace
+from dashboard.overview_form import Asked
+from dashboard.overview_tiles import percent
+from tracking.figures import Figures
+from tracking.metrics import Key, Series
+
+POINTS = 32  # of a line, at most
+PROVIDERS = 8  # that are told apart by colour; the others are one more
+
+# What messages are by now → (the word, its sign, its colour, the statuses that the list asks for). In stacking order.
+STATES: dict[str, tuple[str, str, str]] = {
+    "delivered": ("✓", "delivered", "delivered"),
+    "read": ("✓✓", "read", "read"),
+    "under way": ("↗", "sent", "pending,processing,sent"),
+    "unknown": ("?", "unknown", "unknown"),
+    "cancelled": ("⊘", "cancelled", "cancelled"),
+    "bounced": ("↩", "bounced", "bounced"),
+    "failed": ("✕", "failed", "failed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a legend. `swatch`: the class of its sample of colour."""
+
+    name: str
+    value: str
+    url: str
+    swatch: str
+    sign: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    key: str
+    title: str
+    hint: str
+    figure: Figure
+    legend: Sequence[Entry] = ()
+    wide: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return not self.figure["data"]
+
+
+def states(figures: Figures) -> Counter[str]:
+    """How many messages are in which of STATES: each in exactly one."""
+    aborted = figures.failed_by.get("cancelled", 0)  # while a retry waited
+    never = figures.suppressed + figures.expired + figures.rejected
+    return Counter(
+        {
+            "delivered": figures.delivered - figures.read,
+            "read": figures.read,
+            "under way": figures.in_flight + figures.pending,
+            "unknown": figures.unknown,
+            "cancelled": figures.cancelled + aborted,
+            "bounced": figures.bounced,
+            "failed": figures.failed - aborted + never,
+        }
+    )
+
+
+def _colour(place: int) -> str:
+    return PALETTE[min(place, PROVIDERS - 1)]
+
+
+def _of_time(asked: Asked, series: Mapping[Key, Series], marks: Sequence[Mark]) -> list[Chart]:
+    begins = [begin.astimezone(asked.zone) for begin, _ in next(iter(series.values()), [])]
+    every = together(len(begins))
+    volume, rates = _volume(asked, series, len(begins)), _rates(asked, series, every)
+    link, until = asked.messages(), asked.scope.until
+    drawn = charts.stacked(begins, until, [trace for trace, _ in volume], link=link)
+    lines = charts.lines(begins[::every], until, [trace for trace, _ in rates], link=link)
+    return [
+        Chart(
+            "volume",
+            "Messages by status",
+            "when they were handed in, and what became of them",
+            charts.with_marks(drawn, marks, asked.zone),
+            [entry for _, entry in volume],
+            wide=True,
+        ),
+        Chart(
+            "delivery",
+            "Delivery rate by provider",
+            "of the messages of each step, to date",
+            charts.with_marks(lines, marks, asked.zone),
+            [entry for _, entry in rates],
+        ),
+    ]
+
+
+def _volume(asked: Asked, series: Mapping[Key, Series], length: int) -> list[tuple[Trace, Entry]]:
+    steps = [sum((states(row[place][1]) for row in series.values()), Counter[str]()) for place in range(length)]
+    found = []
+    for name, (sign, tone, status) in STATES.items():
+        values = [step[name] for step in steps]
+        if total := sum(values):
+            trace = Trace(name, values, f"--s-{tone}", {"status": status})
+            entry = Entry(name, f"{total:,}", asked.messages(status=status), f"fill-{tone}", sign)
+            found.append((trace, entry))
+    return found
+
+
+def _rates(asked: Asked, series: Mapping[Key, Series], every: int) -> list[tuple[Trace, Entry]]:
+    found = []
+    for place, (key, code) in enumerate(ranked(asked, series)):
+        rows = [figures for _, figures in series[key]]
+        delivered, sent = sum(each.delivered for each in rows), sum(each.sent for each in rows)
+        query = {"account": str(key)} if key else {}
+        trace = Trace(
+            code,
+            delivery_rates(rows, every),
+            _colour(place),
+            query,
+            dash=DASHES[place % len(DASHES)],
+        )
+        rate = percent(delivered / sent if sent else None)
+        found.append((trace, Entry(code, rate, asked.messages(**query), f"fill-c{_shade(place)}")))
+    return found[:PROVIDERS]
+
+
+def together(steps: int) -> int:
+    """How many steps make one point of a line: a rate of very few messages jumps about."""
+    return max(1, -(-steps // POINTS))
+
+
+def delivery_rates(rows: Sequence[Figures], every: int) -> list[float | None]:
+    found: list[float | None] = []
+    for place in range(0, len(rows), every):
+        some = rows[place : place + every]
+        sent = sum(each.sent for each in some)
+        found.append(sum(each.delivered for each in some) / sent if sent else None)
+    return found
+
+
+def _shade(place: int) -> int:
+    return min(place, PROVIDERS - 1) + 1
+
+
+def ranked(asked: Asked, keys: Iterable[Key]) -> list[tuple[Key, str]]:
+    """Providers in one order everywhere, so that each keeps its colour. Messages without a provider are left out."""
+    known = asked.codes["account"]
+    return sorted(((key, known.get(_number(key), "?")) for key in keys if key), key=lambda item: item[1])
+
+
+def _number(key: Key) -> int:
+    return key if isinstance(key, int) else 0
+
+
+def _of_classes(asked: Asked, accounts: Mapping[Key, Figures]) -> list[Chart]:
+    bounced = {key: figures.bounced_by for key, figures in accounts.items()}
+    failed = {key: figures.attempts_failed_by for key, figures in accounts.items()}
+    return [
+        _by_class(asked, "bounces", "Bounces by class", "messages, by provider", bounced, "reason", status="bounced"),
+        _by_class(asked, "failures", "Failures by class", "attempts that failed, by provider", failed, "failure"),
+    ]
+
+
+def _by_class(
+    asked: Asked,
+    key: str,
+    title: str,
+    hint: str,
+    counts: Mapping[Key, Mapping[str, int]],
+    parameter: str,
+    **query: str,
+) -> Chart:
+    """`parameter`: by which the message list takes the class."""
+    sums: Counter[str] = Counter()
+    for each in counts.values():
+        sums.update(each)
+    classes = [name for name, _ in sums.most_common()]
+    traces = [
+        Trace(
+            code,
+            [counts[account].get(name, 0) for name in classes],
+            _colour(place),
+            queries=[{**query, parameter: name, "account": str(account)} for name in classes],
+            pattern=PATTERNS[place % len(PATTERNS)],
+        )
+        for place, (account, code) in enumerate(ranked(asked, counts))
+        if counts[account]
+    ]
+    legend = [
+        Entry(words.spaced(name), f"{sums[name]:,}", asked.messages(**query, **{parameter: name}), "")
+        for name in classes
+    ]
+    legend += [
+        Entry(code, "", asked.messages(**query, account=str(account)), f"fill-c{_shade(place)}")
+        for place, (account, code) in enumerate(ranked(asked, counts))
+        if counts[account]
+    ]
+    unit: charts.Unit = "messages" if parameter == "reason" else "attempts"
+    figure = charts.bars(
+        [words.spaced(name) for name in classes], traces if classes else [], link=asked.messages(), unit=unit
+    )
+    return Chart(key, title, hint, figure, legend)
+
+
+def _latency(asked: Asked, accounts: Mapping[Key, Figures]) -> Chart:
+    rows = [(key, code, accounts[key]) for key, code in ranked(asked, accounts) if accounts[key].timed]
+    queries = [{"account": str(key), "status": "delivered,read"} for key, _, _ in rows]
+    percentiles = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+    traces = [
+        Trace(
+            name, [each.percentile(share) for _, _, each in rows], f"--p-{name[1:]}", queries=queries, pattern=pattern
+        )
+        for (share, name), pattern in zip(percentiles, ("", "/", "x"), strict=True)
+    ]
+    figure = charts.bars(
+        [code for _, code, _ in rows], traces if rows else [], link=asked.messages(), unit="s", beside=True
+    )
+    legend = [Entry(name, "", "", f"fill-{name}") for _, name in percentiles]
+    return Chart("latency", "Delivery time by provider", "half, 95 % and 99 % came within", figure, legend)
+
+
+def _heat(asked: Asked, series: Series) -> Chart:
+    sums: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0, 0])
+    for begin, figures in series:
+        local = begin.astimezone(asked.zone)
+        cell = sums[local.weekday(), local.hour]
+        cell[0] += figures.created
+        cell[1] += figures.delivered
+        cell[2] += figures.sent
+    cells = {place: (made, good / sent if sent else None) for place, (made, good, sent) in sums.items()}
+    figure = charts.heat(cells)
+    if not any(made for made, _ in cells.values()):
+        figure["data"] = []
+    return Chart("heat", "When messages come", "hour and weekday, a week or more; darker is more", figure)
+
+
+def charts_of(
+    asked: Asked,
+    series: Mapping[Key, Series],
+    accounts: Mapping[Key, Figures],
+    week: Series,
+    marks: Sequence[Mark],
+) -> list[Chart]:
+    return [
+        *_of_time(asked, series, marks),
+        _latency(asked, accounts),
+        *_of_classes(asked, accounts),
+        _heat(asked, week),
+    ]
