@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig, apps
 from django.contrib import admin
 from django.contrib.admin import apps as admin_apps
@@ -10,6 +12,12 @@ from django.contrib.admin import apps as admin_apps
 class DashboardConfig(AppConfig):
     name = "dashboard"
     default = True
+
+    def ready(self) -> None:
+        jobs = import_module("tracking.jobs")  # has models: not before all apps are loaded
+        jobs.register(
+            jobs.Job("bulk_tick", 1, "goes on with bulk operations whose worker died", module="dashboard.tasks")
+        )
 
 
 class PostroomAdminConfig(admin_apps.AdminConfig):

@@ -12,22 +12,25 @@ from django.http import HttpRequest
 from providers.models import CHANNELS, ProviderAccount
 from tracking import ids
 from tracking.models import InboundState, Project
-from tracking.models.message import STATUSES
 
 _CODES = "_postroom_codes"
-_MAX_KEY = 2**63 - 1
 
 
 def codes(request: HttpRequest) -> dict[str, dict[int, str]]:
     """The codes of all projects and accounts, in one query a request: for filters and columns alike."""
     known: dict[str, dict[int, str]] | None = getattr(request, _CODES, None)
     if known is None:
-        known = {"project": {}, "account": {}}
-        projects = Project.objects.order_by().values_list(Value("project", CharField()), "pk", "code")
-        accounts = ProviderAccount.objects.order_by().values_list(Value("account", CharField()), "pk", "code")
-        for what, pk, code in projects.union(accounts, all=True):
-            known[what][pk] = code
+        known = account_and_project_codes()
         setattr(request, _CODES, known)
+    return known
+
+
+def account_and_project_codes() -> dict[str, dict[int, str]]:
+    known: dict[str, dict[int, str]] = {"project": {}, "account": {}}
+    projects = Project.objects.order_by().values_list(Value("project", CharField()), "pk", "code")
+    accounts = ProviderAccount.objects.order_by().values_list(Value("account", CharField()), "pk", "code")
+    for what, pk, code in projects.union(accounts, all=True):
+        known[what][pk] = code
     return known
 
 
@@ -36,7 +39,6 @@ class Pick(admin.SimpleListFilter):
 
     parameter_name: str
     indexed = False  # whether the rows of one choice lie together in an index that ends in the id
-    hidden = False  # not in the bar: comes by a link, and shows as a chip while it is set
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
         super().__init__(request, params, model, model_admin)
@@ -78,13 +80,6 @@ class Equals(Pick):
         return queryset if value is None else queryset.filter(**{self.column or self.parameter_name: value})
 
 
-class StatusFilter(Equals):
-    title, parameter_name = "status", "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return STATUSES
-
-
 class ChannelFilter(Equals):
     title, parameter_name = "channel", "channel"
 
@@ -92,18 +87,11 @@ class ChannelFilter(Equals):
         return CHANNELS
 
 
-class ProjectFilter(Equals):
+class ProjectScanFilter(Equals):
     title, parameter_name, column = "project", "project", "project_id"
-    indexed = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
         return sorted(codes(request)["project"].items(), key=lambda item: item[1])
-
-
-class ProjectScanFilter(ProjectFilter):
-    """For tables without an index on project and id."""
-
-    indexed = False
 
 
 class AccountFilter(Equals):
@@ -150,17 +138,6 @@ class ListedFiltersOnly:
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         column, _, kind = lookup.partition("__")
         return column in self.list_filter and kind in ("", "exact", "id__exact") and "\0" not in str(value)
-
-
-class BatchFilter(Equals):
-    title, parameter_name, column = "batch", "batch", "batch_id"
-    indexed = hidden = True
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return []
-
-    def valid(self, value: str) -> bool:
-        return value.isascii() and value.isdecimal() and len(value) < 20 and 0 < int(value) <= _MAX_KEY
 
 
 class WaitingFilter(Pick):

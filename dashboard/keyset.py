@@ -6,8 +6,9 @@ and offers to look further. So no page costs more with ten million rows than wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -22,6 +23,8 @@ from dashboard.filters import Pick
 OLDER, NEWER = "before", "after"  # a page holds what is older than the one id, or newer than the other
 LOOKED_THROUGH = 20_000  # rows, for one page
 
+Condition = Callable[[QuerySet[Any]], QuerySet[Any]]
+
 
 class KeysetChangeList(ChangeList):
     """Newest first by primary key."""
@@ -31,22 +34,25 @@ class KeysetChangeList(ChangeList):
     filter_specs: list[Pick]  # type: ignore[assignment]
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        self._clean(request)
-        self.filter_specs, self.has_filters, _, _, self.has_active_filters = self.get_filters(request)  # type: ignore[assignment]
         self.older, self.newer = self._cursor(request, OLDER), self._cursor(request, NEWER)
-        indexed = [spec for spec in self.filter_specs if spec.active and spec.indexed]
-        slow = [spec for spec in self.filter_specs if spec.active and not spec.indexed]
-        rows = self._placed(self.root_queryset)
-        for spec in indexed:
-            rows = spec.queryset(request, rows)
-        rows, _ = self.model_admin.get_search_results(request, rows, self.query)
+        self.clear_all_filters_qs = "?"
+        rows, slow = self.narrow(request, self._placed(self.root_queryset))
         self.edge = self._edge(rows) if slow else None
-        for spec in slow:
-            rows = spec.queryset(request, rows)
+        for condition in slow:
+            rows = condition(rows)
         if self.edge is not None:
             rows = rows.filter(pk__gte=self.edge) if self.newer is None else rows.filter(pk__lte=self.edge)
-        self.clear_all_filters_qs = "?"
         return rows
+
+    def narrow(self, request: HttpRequest, rows: QuerySet[Any]) -> tuple[QuerySet[Any], list[Condition]]:
+        """The rows that an index finds, and the conditions that are to be looked for among them."""
+        self._clean(request)
+        self.filter_specs, self.has_filters, _, _, self.has_active_filters = self.get_filters(request)  # type: ignore[assignment]
+        for spec in self.filter_specs:
+            if spec.active and spec.indexed:
+                rows = spec.queryset(request, rows)
+        rows, _ = self.model_admin.get_search_results(request, rows, self.query)
+        return rows, [partial(spec.queryset, request) for spec in self.filter_specs if spec.active and not spec.indexed]
 
     def _clean(self, request: HttpRequest) -> None:
         """Unknown and empty parameters go, with a word about the unknown."""

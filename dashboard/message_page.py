@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID, uuid4
 
 from dashboard import timeline, words
 from providers.models import Circuit, ProviderAccount
-from tracking.models import Attempt, Content, Inbound, Message, Project, QueueRow, Switch
-from tracking.services import lookup
+from tracking.models import Attempt, Content, Event, Inbound, Message, Project, QueueRow, Switch
+from tracking.services import act, lookup, suppress
+from tracking.services.route import Route
 from tracking.statuses import RETRYABLE_BY_HAND
 
-SHOWN_RECEIPTS = 50  # raw requests listed on one page
+SHOWN_RECEIPTS = 20  # raw requests listed at a time
 
 _MARKS = (
     ("accepted", "accepted_at"),
@@ -33,6 +35,8 @@ def context(message: Message) -> dict[str, Any]:
     attempts = list(Attempt.objects.filter(message_id=message.pk).order_by("number"))
     found = timeline.entries(lookup.timeline(message.project_id, message.pk, raw=True) or ())
     waiting = QueueRow.objects.filter(pk=message.pk).first()
+    content = _content(message)
+    retryable = message.status in RETRYABLE_BY_HAND and content["sendable"]
     return {
         "title": "Message",
         "message": message,
@@ -43,11 +47,22 @@ def context(message: Message) -> dict[str, Any]:
         "holds": _holds(message, waiting, accounts) if waiting else [],
         "entries": found,
         "tries": [_column(each, accounts) for each in attempts],
-        "receipts": _receipts(found, accounts),
-        "can_retry": message.status in RETRYABLE_BY_HAND,
+        "can_retry": retryable,
+        "via": _others(message) if retryable else [],
         "can_cancel": waiting is not None and waiting.lease_token is None,
-        **_content(message),
+        "can_send_again": content["sendable"],
+        "suppressed": bool(suppress.suppressed(message.project_id, [(message.channel, message.recipient)])),
+        "seen": f"{message.status}.{message.decisions}",
+        "token": uuid4(),
+        **content,
     }
+
+
+def _others(message: Message) -> list[Route]:
+    """The accounts that it could be sent through instead."""
+    return [
+        each for each in act.routes_for(message.project_id, message.channel) if each.account_id != message.account_id
+    ]
 
 
 def _code(account_id: int, accounts: dict[int, ProviderAccount]) -> str:
@@ -71,14 +86,25 @@ def _column(attempt: Attempt, accounts: dict[int, ProviderAccount]) -> dict[str,
     }
 
 
-def _receipts(found: list[timeline.Entry], accounts: dict[int, ProviderAccount]) -> list[dict[str, Any]]:
-    """The raw requests that receipts of this message came in."""
-    keys = list(dict.fromkeys(entry.inbound_id for entry in found if entry.inbound_id))[:SHOWN_RECEIPTS]
-    kept = Inbound.objects.in_bulk(keys) if keys else {}
-    return [
-        {"id": key, "request": kept.get(key), "provider": _code(kept[key].account_id, accounts) if key in kept else ""}
-        for key in keys
-    ]
+def receipts(message_id: UUID, after: str) -> dict[str, Any]:
+    """The next raw requests that receipts of this message came in, oldest first."""
+    events = Event.objects.filter(message_id=message_id, inbound_id__isnull=False)
+    try:
+        events = events.filter(inbound_id__gt=UUID(after)) if after else events
+    except ValueError:
+        events = events.none()
+    keys = list(events.order_by("inbound_id").values_list("inbound_id", flat=True).distinct()[: SHOWN_RECEIPTS + 1])
+    shown = [key for key in keys[:SHOWN_RECEIPTS] if key]
+    kept = Inbound.objects.defer("body", "headers").in_bulk(shown) if shown else {}
+    codes = dict(ProviderAccount.objects.values_list("pk", "code")) if kept else {}
+    return {
+        "first": not after,
+        "receipts": [
+            {"id": key, "request": kept.get(key), "provider": codes.get(kept[key].account_id) if key in kept else ""}
+            for key in shown
+        ],
+        "more": shown[-1] if len(keys) > SHOWN_RECEIPTS else None,
+    }
 
 
 def _holds(message: Message, waiting: QueueRow, accounts: dict[int, ProviderAccount]) -> list[str]:
@@ -110,6 +136,7 @@ def _content(message: Message) -> dict[str, Any]:
     fields = [(name, body.get(name)) for name in ("sender", "reply_to", "subject")] + list(lists.items())
     return {
         "purged": kept is None,
+        "sendable": act.sendable(body),
         "fields": [(name.replace("_", "-"), value) for name, value in fields if value],
         "text": body.get("text"),
         "has_html": bool(body.get("html")),

@@ -1,54 +1,109 @@
-"""What an operator types into the search box of the messages, as a condition that an index serves. Called by the admin.
+"""What an operator types into the search box of the messages: words with qualifiers, checked. Called by scope.
 
-A whole id or its beginning, a recipient, an external id or a provider's id; `id:`, `to:` and `ref:` say which is meant.
-Without one of them one query asks the indexes which of these the text is, so that nothing is ever scanned.
+Free text is a whole id or its beginning, a recipient, an external id or a provider's id: one query asks the indexes
+which of these it is, so that nothing is ever scanned. The qualifiers say which is meant. Values with blanks, or with a
+colon of their own, stand in double quotes.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q
 
-from tracking.models import Message
+from tracking.models import Attempt
 
-HELP = "Recipient, id (or its beginning), external id or provider’s id, in full. Also: to:…  id:…  ref:…"
+QUALIFIERS: Mapping[str, str] = {
+    "to": "a recipient, in full",
+    "id": "an id, or at least its first 8 digits",
+    "ref": "an external id or a provider’s id, in full",
+    "provider": "an account’s code",
+    "error": "a code, a failure class, or words of the provider",
+    "tag": "a tag",
+}
+HELP = "Recipient, id or reference · " + " ".join(f"{name}:" for name in QUALIFIERS)
+FREE = ""  # the qualifier of free text
 
+_WORD = re.compile(r"""(?:([A-Za-z]{1,12}):\s*)?(?:"([^"]*)"(?=\s|$)|(\S*))""")
 _PREFIX = re.compile(r"[0-9a-f]{8,32}")
 _PHONE_FILLING = re.compile(r"[ ().\-/]")
 _REFERENCES = 1_000  # attempts with the same provider's id, at most
+_LONGEST = 300
 _NOTHING = Q(pk__in=[])
 
 
-def narrow(rows: QuerySet[Message], text: str) -> QuerySet[Message]:
-    found = condition(text)
-    return rows.filter(found) if found is not None else rows
+class BadSearch(ValueError):
+    """It cannot be understood; the text says what is possible."""
 
 
-def condition(text: str) -> Q | None:
-    """None: nothing was asked for."""
-    text = text.strip()
-    if not text:
-        return None
-    if "\x00" in text or len(text) > 500:
-        return _NOTHING
-    qualifier, colon, rest = text.partition(":")
-    if colon and qualifier in ("id", "to", "ref"):
-        return _asked(qualifier, rest.strip())
+@dataclass(frozen=True, slots=True)
+class Term:
+    qualifier: str
+    value: str
+
+    @property
+    def led(self) -> bool:
+        """An index leads to its rows."""
+        return self.qualifier in (FREE, "to", "id", "ref")
+
+
+def parse(text: str) -> list[Term]:
+    """Raises BadSearch."""
+    terms, free = [], []
+    for found in _WORD.finditer(text.strip()):
+        qualifier, quoted, bare = found.groups()
+        value = bare if quoted is None else quoted
+        if not qualifier:
+            free += [value] if value else []
+            continue
+        terms.append(_term(qualifier.lower(), value.strip()))
+    return ([Term(FREE, _short(" ".join(free)))] if free else []) + terms
+
+
+def _term(qualifier: str, value: str) -> Term:
+    if qualifier not in QUALIFIERS:
+        possible = ", ".join(f"{name}:" for name in QUALIFIERS)
+        raise BadSearch(f"“{qualifier}:” is unknown. Possible are {possible}. To search for the text itself, quote it.")
+    if not value or (qualifier == "id" and _key_range(value) is None):
+        raise BadSearch(f"{qualifier}: takes {QUALIFIERS[qualifier]}.")
+    return Term(qualifier, _short(value))
+
+
+def _short(value: str) -> str:
+    if len(value) > _LONGEST:
+        raise BadSearch(f"Nothing that can be searched for is longer than {_LONGEST} characters.")
+    return value
+
+
+def condition(term: Term) -> Q:
+    """Of every qualifier but `provider`, which the caller knows the accounts for."""
+    text = term.value
+    match term.qualifier:
+        case "id":
+            return _key_range(text) or _NOTHING
+        case "to":
+            return _any(_known(recipients(text), []))
+        case "ref":
+            return _any(_known([], references(text)))
+        case "tag":
+            return Q(tags__contains=[text])
+        case "error":
+            return attempted(Q(code__iexact=text) | Q(failure=text) | Q(text__icontains=text))
     key = _key_range(text)
     if key is not None and len(text.replace("-", "")) == 32:
         return key
     return _any([*_known(recipients(text), references(text)), *([key] if key is not None else [])])
 
 
-def _asked(qualifier: str, text: str) -> Q:
-    if qualifier == "id":
-        return _key_range(text) or _NOTHING
-    return _any(_known(recipients(text), []) if qualifier == "to" else _known([], references(text)))
+def attempted(condition: Q) -> Q:
+    """Messages with such an attempt."""
+    return Q(attempts__gt=0) & Q(Exists(Attempt.objects.filter(condition, message_id=OuterRef("pk"))))
 
 
 def _any(conditions: list[Q]) -> Q:

@@ -64,6 +64,7 @@ class Entry:
     notes: tuple[str, ...]
     detail: tuple[tuple[str, str], ...]
     inbound_id: UUID | None
+    related: str  # another message: the copy of this one, or what this one is a copy of
 
 
 def entries(found: Iterable[Mapping[str, Any]]) -> list[Entry]:
@@ -74,6 +75,8 @@ def entries(found: Iterable[Mapping[str, Any]]) -> list[Entry]:
 
 def _entry(shape: Mapping[str, Any]) -> Entry:
     title, tone = _attempt(shape) if shape["type"] == "attempt" else _title(shape)
+    detail = dict(shape.get("detail") or {})
+    related = detail.pop("sent_as", None) or detail.pop("copy_of", None)
     return Entry(
         at=shape["at"],
         title=title,
@@ -83,8 +86,9 @@ def _entry(shape: Mapping[str, Any]) -> Entry:
         code=shape.get("code") or "",
         text=shape.get("text") or "",
         notes=tuple(_notes(shape)),
-        detail=tuple((str(name), str(value)) for name, value in (shape.get("detail") or {}).items()),
+        detail=tuple((str(name), str(value)) for name, value in detail.items()),
         inbound_id=shape.get("receipt_id"),
+        related=str(related or ""),
     )
 
 
@@ -94,6 +98,13 @@ def _attempt(shape: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _title(shape: Mapping[str, Any]) -> tuple[str, str]:
+    detail = shape.get("detail") or {}
+    if "sent_as" in detail:
+        return "Sent again, as a new message", "processing"
+    if "copy_of" in detail:
+        return "Taken in, as a copy of another message", "pending"
+    if shape["kind"] == FactKind.OTHER and shape["source"] == "admin":
+        return "Something was done about it", "cancelled"
     known = DECISIONS if shape["type"] == "decision" else EVENTS
     title, tone = known.get(shape["kind"], (shape["kind"].replace("_", " ").capitalize(), "cancelled"))
     title = title.replace("{provider}", _provider(shape))

@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from dashboard import actions, filters, inbound_page
-from dashboard.admin.messages import SHORT_ID, ReadOnlyAdmin
+from dashboard.admin.readonly import SHORT_ID, ReadOnlyAdmin
 from dashboard.templatetags.postroom import moment, tag
 from tracking import ids, wake
 from tracking.models import Inbound, Unmatched

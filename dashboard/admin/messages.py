@@ -1,4 +1,4 @@
-"""Messages and batches: to find, to read, to send again, to cancel. Nothing is added, edited or deleted here."""
+"""Messages: to find, to read, to act upon. Nothing is added, edited or deleted here."""
 
 from __future__ import annotations
 
@@ -7,97 +7,82 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.contrib import messages as notices
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.contrib.admin import helpers
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 
-from dashboard import actions, csp, filters, message_page, search, words
-from dashboard.keyset import KeysetAdmin
+from dashboard import csp, filters, message_deeds, message_list, message_page, search, words
+from dashboard.admin.readonly import SHORT_ID, ReadOnlyAdmin
+from dashboard.models import BulkKind
+from dashboard.scope_form import MAX_CHOSEN
 from dashboard.templatetags.postroom import moment, pill
 from tracking import ids
-from tracking.models import Batch, Content, Message
-from tracking.services import act, lookup
-from tracking.services.record import Source
+from tracking.models import Content, Message
 
-SHORT_ID = 13  # characters: as long as the millisecond in it
-
-
-class ReadOnlyAdmin(KeysetAdmin):
-    """`has_change_permission` stays: it is what the buttons ask for."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The object's page, which GET alone may ask for."""
-        if not self.has_view_or_change_permission(request):
-            raise PermissionDenied
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET"])
-        found = self._found(object_id)
-        if found is None:
-            notices.warning(request, f"There is no {self.opts.verbose_name} “{object_id[:50]}” (any more).")
-            return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": found,
-            "can_act": self.has_change_permission(request, found),
-            **self.page(request, found),
-        }
-        return TemplateResponse(request, f"admin/{self.opts.app_label}/{self.opts.model_name}/page.html", context)
-
-    def _found(self, object_id: str) -> Any:
-        try:
-            return self.model._default_manager.filter(pk=object_id).first()
-        except (ValidationError, ValueError):
-            return None
-
-    def page(self, request: HttpRequest, found: Any) -> dict[str, Any]:
-        """What the object's template shows."""
-        raise NotImplementedError
+RUN_BULK = "dashboard.run_bulkoperation"
 
 
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin):
-    list_display = ("short_id", "to", "channel", "state", "why", "provider", "tries", "created")
-    list_filter = (
-        filters.StatusFilter,
-        filters.ChannelFilter,
-        filters.ProjectFilter,
-        filters.AccountFilter,
-        filters.WindowFilter,
-        filters.BatchFilter,
-    )
-    search_fields = ("pk",)  # says that there is a search; get_search_results does it
+    change_list_template = "admin/tracking/message/list.html"
+    search_fields = ("pk",)  # says that there is a search; the scope does it
     search_help_text = search.HELP
+    actions = ("bulk_retry", "bulk_retry_via", "bulk_cancel")
     empty_text = "No message matches. Messages come in by POST /v1/notifications with an API key."
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        return search.narrow(queryset, search_term), False
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return message_list.MessageChangeList
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return [*message_list.columns(request)]
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        found = super().get_actions(request)
+        found.pop("delete_selected", None)
+        return found
+
+    def has_run_bulk_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(RUN_BULK)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        response = super().changelist_view(request, extra_context)
+        if isinstance(response, TemplateResponse) and "cl" in (response.context_data or {}):
+            response.context_data |= self._beside(request, response.context_data["cl"])  # type: ignore[index, operator]
+        return response
+
+    def _beside(self, request: HttpRequest, cl: message_list.MessageChangeList) -> dict[str, Any]:
+        """What the page shows beside the list itself."""
+        query = cl.scope.query if cl.scope else ""
+        may_bulk = self.has_run_bulk_permission(request) and cl.scope is not None
+        plan = reverse("admin:dashboard_bulkoperation_plan")
+        return {
+            "tabs": message_list.tabs(request, query),
+            "query": query,
+            "columns": message_list.column_choices(cl.list_display),
+            "save_url": f"{reverse('admin:dashboard_savedview_add')}?{urlencode({'query': query})}" if query else "",
+            "bulk": [(kind.label, f"{plan}?kind={kind.value}&{query}") for kind in BulkKind] if may_bulk else [],
+        }
+
+    # --- columns
 
     def time_of(self, key: Any) -> datetime:
         return ids.time_of(key)
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
-        known = filters.codes(request)["account"]
+        known = filters.codes(request)
         for row in rows:
-            row.account_code = known.get(row.account_id, "")
+            row.account_code = known["account"].get(row.account_id, "")
+            row.project_shown = known["project"].get(row.project_id, "")
 
     @admin.display(description="id")
     def short_id(self, message: Message) -> SafeString:
@@ -131,17 +116,69 @@ class MessageAdmin(ReadOnlyAdmin):
     def created(self, message: Message) -> SafeString | str:
         return moment(message.created_at)
 
+    @admin.display(description="project")
+    def project_code(self, message: Message) -> str:
+        code: str = message.project_shown  # type: ignore[attr-defined]
+        return code
+
+    @admin.display(description="external id")
+    def external(self, message: Message) -> SafeString:
+        return format_html('<bdi class="clip mono" title="{}">{}</bdi>', message.external_id, message.external_id)
+
+    @admin.display(description="tags")
+    def tag_list(self, message: Message) -> SafeString:
+        return format_html_join(" ", '<bdi class="chip">{}</bdi>', ((tag,) for tag in message.tags))
+
+    @admin.display(description="batch", empty_value="")
+    def batch_number(self, message: Message) -> SafeString | None:
+        return None if message.batch_id is None else format_html('<span class="number">{}</span>', message.batch_id)
+
+    @admin.display(description="sent")
+    def sent(self, message: Message) -> SafeString | str:
+        return moment(message.sent_at)
+
+    @admin.display(description="delivered")
+    def delivered(self, message: Message) -> SafeString | str:
+        return moment(message.delivered_at)
+
+    # --- selections
+
+    @admin.action(description="Retry…", permissions=["run_bulk"])
+    def bulk_retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return self._plan(request, BulkKind.RETRY)
+
+    @admin.action(description="Retry via another provider…", permissions=["run_bulk"])
+    def bulk_retry_via(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return self._plan(request, BulkKind.RETRY_VIA)
+
+    @admin.action(description="Cancel…", permissions=["run_bulk"])
+    def bulk_cancel(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return self._plan(request, BulkKind.CANCEL)
+
+    def _plan(self, request: HttpRequest, kind: BulkKind) -> HttpResponse:
+        """A selection is a scope too: the dry run takes it from here."""
+        chosen = request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)[:MAX_CHOSEN]
+        query = urlencode({"kind": kind.value, "ids": ",".join(sorted(chosen))})
+        return redirect(f"{reverse('admin:dashboard_bulkoperation_plan')}?{query}")
+
+    # --- one message
+
     def get_urls(self) -> list[URLPattern]:
         html = path("<uuid:pk>/html/", self.admin_site.admin_view(self.html), name="tracking_message_html")
-        return [
-            html,
-            actions.url(self, "retry", _retry, key="uuid"),
-            actions.url(self, "cancel", _cancel, key="uuid"),
-            *super().get_urls(),
-        ]
+        receipts = path(
+            "<uuid:pk>/receipts/", self.admin_site.admin_view(self.receipts), name="tracking_message_receipts"
+        )
+        return [html, receipts, *message_deeds.urls(self), *super().get_urls()]
 
     def page(self, request: HttpRequest, found: Message) -> dict[str, Any]:
         return message_page.context(found)
+
+    def receipts(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """The next raw requests that receipts of this message came in: a piece of its page."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        context = {"message_id": pk, **message_page.receipts(pk, request.GET.get("after", ""))}
+        return TemplateResponse(request, "admin/tracking/message/receipts.html", context)
 
     @method_decorator(xframe_options_sameorigin)
     def html(self, request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -153,58 +190,3 @@ class MessageAdmin(ReadOnlyAdmin):
             raise Http404
         headers = {csp.HEADER: csp.PREVIEW, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
         return HttpResponse(str(content.body["html"]), content_type="text/html; charset=utf-8", headers=headers)
-
-
-def _operator(request: HttpRequest) -> Source:
-    return Source("admin", detail={"user": request.user.get_username()})
-
-
-def _retry(request: HttpRequest, message: Message) -> None:
-    _do(request, message, act.retry, "The message will be sent again.")
-
-
-def _cancel(request: HttpRequest, message: Message) -> None:
-    _do(request, message, act.cancel, "The message is cancelled.")
-
-
-def _do(request: HttpRequest, message: Message, deed: Any, done: str) -> None:
-    try:
-        deed(message.pk, source=_operator(request))
-    except act.Missing:
-        raise Http404 from None
-    except act.Refused as refused:
-        notices.error(request, f"Not done: {refused}.")
-    else:
-        notices.success(request, done)
-
-
-@admin.register(Batch)
-class BatchAdmin(ReadOnlyAdmin):
-    list_display = ("number", "project_code", "size", "created")
-    list_filter = (filters.ProjectScanFilter,)
-    empty_text = "No batch yet. POST /v1/notifications/batch makes one."
-
-    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
-        known = filters.codes(request)["project"]
-        for row in rows:
-            row.code = known.get(row.project_id, "")
-
-    @admin.display(description="batch")
-    def number(self, batch: Batch) -> SafeString:
-        return format_html('<span class="number">{}</span>', batch.pk)
-
-    @admin.display(description="project")
-    def project_code(self, batch: Batch) -> str:
-        code: str = batch.code  # type: ignore[attr-defined]
-        return code
-
-    @admin.display(description="created")
-    def created(self, batch: Batch) -> SafeString | str:
-        return moment(batch.created_at)
-
-    def page(self, request: HttpRequest, found: Batch) -> dict[str, Any]:
-        return {
-            "title": f"Batch {found.pk}",
-            "batch": lookup.batch(found.project_id, found.pk),
-            "messages_url": f"{reverse('admin:tracking_message_changelist')}?batch={found.pk}",
-        }

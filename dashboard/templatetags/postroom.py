@@ -66,6 +66,16 @@ def upto(count: int, bound: int) -> str:
     return f"{bound:,}+" if count > bound else f"{count:,}"
 
 
+@register.filter
+def grouped(count: int) -> str:
+    return f"{count:,}"
+
+
+@register.filter
+def lasting(seconds: float) -> str:
+    return words.span(seconds)
+
+
 @register.simple_tag(takes_context=True)
 def may(context: dict[str, Any], permission: str) -> bool:
     return bool(context["request"].user.has_perm(permission))

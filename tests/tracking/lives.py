@@ -8,12 +8,13 @@ from uuid import UUID
 
 from django.db import transaction
 
+from providers.base import FailureClass
 from providers.models import ProviderAccount
 from tracking import ids, store
 from tracking.models import Message, Project, QueueRow
 from tracking.rows import MessageRow
 from tracking.services.record import Record, Source
-from tracking.statuses import Decision, Status
+from tracking.statuses import Decision, Fact, FactKind, Status
 
 
 def queue_message(project: Project, account: ProviderAccount, *, due_at: datetime | None = None, **kw: Any) -> UUID:
@@ -50,3 +51,16 @@ def queue_message(project: Project, account: ProviderAccount, *, due_at: datetim
 
 def status_of(message_id: UUID) -> str:
     return Message.objects.get(pk=message_id).status
+
+
+def fail(key, *, kind: FactKind = FactKind.FAILED, **fact) -> None:
+    """One attempt that ended badly, and the decision to give up."""
+    work = Record([key])
+    row = work.messages[key]
+    attempt = work.start_attempt(row, account_id=row.account_id, idempotency_key="k")
+    failed = Fact(kind, work.now, **{"failure": FailureClass.PERMANENT, "code": "550", "text": "no such user", **fact})
+    work.add_fact(row, attempt, failed, key=f"f:{attempt.number}", source=Source("dispatch"))
+    work.learn()
+    work.decide(row, Decision.GIVE_UP, source=Source("dispatch"))
+    work.save()
+    QueueRow.objects.filter(pk=key).delete()

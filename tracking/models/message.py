@@ -82,6 +82,16 @@ class Message(models.Model):
             models.Index(fields=["recipient", "id"], name="message_recipient"),
             models.Index(fields=["external_id", "id"], condition=~Q(external_id=""), name="message_external"),
             models.Index(fields=["batch", "id"], condition=Q(batch__isnull=False), name="message_batch"),
+            # None of a column that receipts change: every such update would have to be written to all of the indexes.
+            models.Index(fields=["account", "id"], name="message_account"),
+            models.Index(fields=["category", "id"], condition=~Q(category=""), name="message_category"),
+            models.Index(fields=["template_id", "id"], condition=~Q(template_id=""), name="message_template"),
+        ]
+        permissions = [
+            ("retry_message", "Can send messages again"),
+            ("resend_message", "Can send copies of messages"),
+            ("cancel_message", "Can cancel messages"),
+            ("suppress_recipient", "Can suppress a message's recipient"),
         ]
 
     def __str__(self) -> str:

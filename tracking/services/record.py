@@ -116,6 +116,11 @@ class Record:
             event["code"] = fact.code
         self._facts.append((row, attempt, fact, event))
 
+    def note(self, row: MessageRow, *, key: str, source: Source, text: str) -> None:
+        """Something was done about the message that changes nothing of it: it stands in the timeline, and is no fact of
+        any attempt."""
+        self._events.append(_event(row.id, f"note:{key}", FactKind.OTHER, 0, self.now, self.now, source, text[:1000]))
+
     def suppress(self, row: MessageRow, reason: str, address: str) -> None:
         """The address is bad, or its owner wants no more: nothing more is sent to it by this project."""
         self._suppress.append(suppress.Entry(row.project_id, row.channel, address, reason, row.id))
