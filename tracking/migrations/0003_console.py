@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('providers', '0001_initial'),
-        ('tracking', '0001_initial'),
+        ('tracking', '0002_rollups'),
     ]
 
     operations = [
