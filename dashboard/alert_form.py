@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db.models import QuerySet
 
-from dashboard import readings
+from dashboard import channels, readings
 from dashboard.alert_kinds import ANOMALIES, KINDS
 from dashboard.models import AlertChannel, AlertRule, ChannelKind, SavedView
 from providers.addresses import AddressRefused, check_url
@@ -153,8 +153,13 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
             self.add_error("url", "It must be https, unless it may be on the own network.")
 
     def save(self, commit: bool = True) -> Any:
+        kept = dict(self.secrets)
         if self.cleaned_data.get("url"):
-            self.instance.secrets = {**self.secrets, "url": self.cleaned_data["url"]}
+            kept["url"] = self.cleaned_data["url"]
+        if self.instance.kind == ChannelKind.WEBHOOK and "secret" not in kept:
+            kept["secret"] = channels.new_secret()
+        if self.instance.kind != ChannelKind.EMAIL:
+            self.instance.secrets = kept
         if self.instance.enabled:
             self.instance.fault = ""
         return super().save(commit)

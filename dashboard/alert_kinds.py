@@ -1,5 +1,5 @@
-"""What an alert rule can watch, in one table; when a value is too bad, and how it is written. Pure; used by all that has
-to do with alerts.
+"""What an alert rule can watch, in one table; when a value is too bad, and how it is written. Pure; used by all
+that has to do with alerts.
 
 Values and thresholds stand in the unit that is shown: a share of 0.05 is 5 (%).
 """

@@ -1,4 +1,4 @@
-"""What a rule would have done in the last 24 hours: the same states, over a value each quarter of an hour. Called by
+"""What a rule would have done in the last 24 hours: the same states, over a value every few minutes. Called by
 the rule's form. Reads only; the numbers are those of today: what has been delivered since counts as delivered."""
 
 from __future__ import annotations
@@ -10,10 +10,6 @@ from dashboard import readings
 from dashboard.alert_kinds import badness, shown
 from dashboard.incident_state import Deed, Open, decide
 from dashboard.models import AlertRule
-from tracking.counters import floor
-
-STEP = timedelta(minutes=15)
-STEPS = 96  # of a day
 
 
 @dataclass(slots=True)
@@ -23,6 +19,7 @@ class Preview:
     lasted: timedelta = timedelta()  # with its quiet time
     worst: str = ""
     impossible: str = ""
+    step: timedelta = timedelta()  # between two points
 
     @property
     def seconds(self) -> float:
@@ -32,24 +29,20 @@ class Preview:
 def preview(rule: AlertRule, now: datetime) -> Preview:
     if not rule.shape.metric:
         return Preview(impossible="What the queue was like is not kept: there is no preview for this kind of rule.")
-    last = floor(now, STEP)
-    ends = [last - STEP * place for place in range(STEPS - 1, -1, -1)]
     try:
-        found = readings.series(rule, ends)
+        found = readings.past(rule, now)
     except readings.Unreadable as why:
         return Preview(impossible=f"It cannot be evaluated: {why}.")
-    made = Preview()
-    subjects = {reading.subject for each in found for reading in each}
-    for subject in sorted(subjects):
-        seen = [next((one for one in each if one.subject == subject), readings.Reading(None)) for each in found]
-        _live(rule, list(zip(ends, seen, strict=True)), made)
-    values = [[one for one in each if one.value is not None] for each in found]
-    for end, each in zip(ends, values, strict=True):
-        made.points.append(
-            (end, max((one.value for one in each), key=lambda v: badness(rule.kind, v or 0), default=None))
-        )
-    known = [value for _, value in made.points if value is not None]
-    made.worst = shown(rule.kind, max(known, key=lambda value: badness(rule.kind, value))) if known else ""
+    made = Preview(step=found[1][0] - found[0][0])
+    for subject in sorted({reading.subject for _, each in found for reading in each}):
+        nothing = readings.Reading(None)
+        seen = [(at, next((one for one in each if one.subject == subject), nothing)) for at, each in found]
+        _live(rule, seen, made)
+    for at, each in found:
+        known = [reading.value for reading in each if reading.value is not None]
+        made.points.append((at, max(known, key=lambda value: badness(rule.kind, value), default=None)))
+    values = [value for _, value in made.points if value is not None]
+    made.worst = shown(rule.kind, max(values, key=lambda value: badness(rule.kind, value))) if values else ""
     return made
 
 
@@ -75,4 +68,4 @@ def _live(rule: AlertRule, seen: list[tuple[datetime, readings.Reading]], made: 
         elif state:
             state = Open(None, state.told)
         if state:
-            made.lasted += STEP
+            made.lasted += made.step

@@ -3,6 +3,8 @@ alone."""
 
 from __future__ import annotations
 
+import base64
+import secrets as randomness
 import smtplib
 from datetime import UTC, datetime
 
@@ -28,6 +30,11 @@ class Refused(Exception):
         self.final = final or gone
         self.gone = gone
         self.retry_after = retry_after
+
+
+def new_secret() -> str:
+    """Of a signed webhook, as Standard Webhooks writes it."""
+    return "whsec_" + base64.b64encode(randomness.token_bytes(32)).decode()
 
 
 def send(channel: AlertChannel, notification: AlertNotification) -> None:

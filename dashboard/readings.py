@@ -5,8 +5,7 @@ Every query is bounded: metrics come from the rollups, the backlog is looked at 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,11 +17,15 @@ from dashboard.alert_kinds import KINDS, breached
 from dashboard.models import AlertRule
 from providers.models import Circuit, ProviderAccount
 from tracking import health, loops, metrics
+from tracking.counters import floor
+from tracking.figures import together
 from tracking.models import Heartbeat, HourCheck
+from tracking.periods import MINUTES
 
 COUNTED = 50_000  # due messages of an account that are looked at
 SPOKE = timedelta(days=7)  # an account without any receipt in this time is not expected to send some
 STOPPED = timedelta(minutes=3)  # without an evaluation: the workers were not running, their loops need a moment
+DAY = timedelta(days=1)
 RECOUNTED = timedelta(hours=24)
 
 
@@ -59,21 +62,49 @@ def read(rule: AlertRule, now: datetime) -> list[Reading]:
         return _invariants(now)
     if not rule.shape.metric:
         return _backlog(rule, now)
-    return series(rule, [now])[0]
+    return _now(rule, now)
 
 
-def series(rule: AlertRule, ends: Sequence[datetime]) -> list[list[Reading]]:
-    """What a rule on metrics sees at each of these moments, as the numbers stand now. Raises Unreadable."""
-    _, given = conditions(rule)
-    wanted = _scope(rule, given, ends[-1])
+def past(rule: AlertRule, now: datetime) -> list[tuple[datetime, list[Reading]]]:
+    """What a rule on metrics would have seen at moments of the last 24 hours, as the numbers stand now. Raises
+    Unreadable."""
+    step: metrics.Step = "15min" if rule.window % 15 == 0 else "5min"
+    if rule.kind == "anomaly" and rule.window >= 60:  # each value of it is a statement over five weeks
+        step = "hour"
+    width = timedelta(minutes=MINUTES[step])
+    last, count = floor(now, width), DAY // width
+    ends = [last - width * place for place in range(count - 1, -1, -1)]
     if rule.kind == "anomaly":
-        found = metrics.anomalies(wanted, rule.metric, timezone.get_default_timezone(), ends)
-        return [[Reading(value, figures.sent)] for value, figures in found]
+        return [(end, _now(rule, end)) for end in ends]
+    wanted = replace(_scope(rule, conditions(rule)[1], last), since=ends[0] - timedelta(minutes=rule.window))
+    parts = rule.window // MINUTES[step]  # of a window
     if rule.shape.accounts:
-        return _silent(wanted, ends)
-    of = given.get("failure") or given.get("bounce")
-    metric = f"{rule.shape.metric}:{of}" if of else rule.shape.metric
-    return [[_reading(rule, metric, each.get(None, metrics.Figures()))] for each in metrics.moving(wanted, ends)]
+        codes = _talkers(wanted)
+        found: dict[Any, metrics.Series] = metrics.series_by(wanted, "account", step, UTC)
+        lines = [(_moving(line, parts), account) for account, line in found.items() if account in codes]
+        return [(end, [_of(rule, each[place], key, codes) for each, key in lines]) for place, end in enumerate(ends)]
+    line = _moving(metrics.series(wanted, step, UTC, latency=rule.shape.volume == "timed"), parts)
+    metric = _metric(rule, conditions(rule)[1])
+    return [(end, [_reading(rule, metric, line[place])]) for place, end in enumerate(ends)]
+
+
+def _moving(line: metrics.Series, parts: int) -> list[metrics.Figures]:
+    """Each so many steps together."""
+    figures = [each for _, each in line]
+    return [together(figures[end - parts : end]) for end in range(parts, len(figures) + 1)]
+
+
+def _now(rule: AlertRule, now: datetime) -> list[Reading]:
+    _, given = conditions(rule)
+    wanted = _scope(rule, given, now)
+    if rule.kind == "anomaly":
+        value = metrics.anomaly(wanted, rule.metric, timezone.get_default_timezone())
+        return [Reading(value, metrics.totals(wanted).sent)]
+    if rule.shape.accounts:
+        codes = _talkers(wanted)
+        found = metrics.by(wanted, "account")
+        return [_of(rule, figures, key, codes) for key, figures in found.items() if key in codes]
+    return [_reading(rule, _metric(rule, given), metrics.totals(wanted))]
 
 
 def conditions(rule: AlertRule) -> tuple[str, dict[str, Any]]:
@@ -125,19 +156,21 @@ def _in_unit(value: float | None, unit: str) -> float | None:
     return value * 100 if value is not None and unit == "%" else value
 
 
-def _silent(wanted: metrics.Scope, ends: Sequence[datetime]) -> list[list[Reading]]:
-    """Each account that has sent receipts before: one that never did is no news."""
-    before = metrics.Scope(wanted.until - SPOKE, wanted.until, wanted.project_ids, wanted.channel, wanted.account_ids)
-    spoke = {key for key, figures in metrics.by(before, "account").items() if key and figures.attempts_receipted}
-    codes = dict(ProviderAccount.objects.filter(pk__in=spoke, enabled=True).values_list("pk", "code"))
-    return [
-        [
-            Reading(_in_unit(figures.receipt_coverage, "%"), figures.attempts_accepted, str(key), codes[int(key)])
-            for key, figures in each.items()
-            if isinstance(key, int) and key in codes
-        ]
-        for each in metrics.moving(wanted, ends, "account")
-    ]
+def _metric(rule: AlertRule, given: dict[str, Any]) -> str:
+    of = given.get("failure") or given.get("bounce")
+    return f"{rule.shape.metric}:{of}" if of else rule.shape.metric
+
+
+def _of(rule: AlertRule, figures: metrics.Figures, account: Any, codes: dict[Any, str]) -> Reading:
+    seen = _reading(rule, rule.shape.metric, figures)
+    return replace(seen, subject=str(account), name=codes[account])
+
+
+def _talkers(wanted: metrics.Scope) -> dict[Any, str]:
+    """Accounts that have sent receipts of late, with their codes: one that never did is no news when it is silent."""
+    found = metrics.by(replace(wanted, since=wanted.until - SPOKE), "account")
+    spoke = [key for key, figures in found.items() if isinstance(key, int) and figures.attempts_receipted]
+    return dict(ProviderAccount.objects.filter(pk__in=spoke, enabled=True).values_list("pk", "code"))
 
 
 # --- not from the metrics

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from itertools import accumulate
-from typing import NamedTuple
+from operator import add
+from typing import Any, NamedTuple
 
 from providers.base import FailureClass
 from tracking.counters import BOUNCES, EDGES, FAILURES, LATENCY
@@ -182,6 +184,23 @@ class Figures:
             attempts_bounced_by=_classes(counts, "attempts_bounced_", BOUNCES),
             latency=tuple(counts.get(name, 0) for name in LATENCY) if counts.get("timed") else (),
         )
+
+
+def together(parts: Iterable[Figures]) -> Figures:
+    """The figures of several cohorts as those of one."""
+    sums: dict[str, Any] = {}
+    for part in parts:
+        for each in fields(part):
+            value = getattr(part, each.name)
+            if value:
+                sums[each.name] = _added(sums[each.name], value) if each.name in sums else value
+    return Figures(**sums)
+
+
+def _added(one: Any, other: Any) -> Any:
+    if isinstance(one, tuple):
+        return tuple(map(add, one, other))
+    return dict(Counter(one) + Counter(other)) if isinstance(one, Mapping) else one + other
 
 
 _RATE_OF = {"failure_rate": ("failed_by", FAILURES), "bounce_rate": ("bounced_by", BOUNCES)}

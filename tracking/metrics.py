@@ -29,11 +29,9 @@ __all__ = [
     "Scope",
     "Step",
     "TooMany",
-    "anomalies",
     "anomaly",
     "by",
     "maturity",
-    "moving",
     "series",
     "series_by",
     "totals",
@@ -96,17 +94,22 @@ def by(scope: Scope, dimension: Dimension) -> dict[Key, Figures]:
     return {_key(dimension, text): Figures.of(counts) for (_, text), counts in found.items()}
 
 
-def series(scope: Scope, step: Step, tz: tzinfo) -> Series:
-    """Figures of each step. Raises periods.TooMany, Forgotten."""
+_PLAIN = COUNTERS[: -len(LATENCY)]
+
+
+def series(scope: Scope, step: Step, tz: tzinfo, *, latency: bool = False) -> Series:
+    """Figures of each step. `latency`: with percentiles, which cost as much as all else. Raises TooMany, Forgotten."""
     spans, begins = _steps(scope, step, tz)
-    found = _read(scope, spans)
+    found = _read(scope, spans, None, COUNTERS if latency else _PLAIN)
     return [(begin, Figures.of(found.get((place, ""), {}))) for place, begin in enumerate(begins)]
 
 
-def series_by(scope: Scope, dimension: Dimension, step: Step, tz: tzinfo) -> dict[Key, Series]:
+def series_by(
+    scope: Scope, dimension: Dimension, step: Step, tz: tzinfo, *, latency: bool = False
+) -> dict[Key, Series]:
     """As `series`, for each value of a dimension that has any figures in the period."""
     spans, begins = _steps(scope, step, tz)
-    found = _read(scope, spans, dimension)
+    found = _read(scope, spans, dimension, COUNTERS if latency else _PLAIN)
     return {
         _key(dimension, text): [(begin, Figures.of(found.get((place, text), {}))) for place, begin in enumerate(begins)]
         for text in dict.fromkeys(text for _, text in found)
@@ -134,39 +137,13 @@ def totals_matured(scope: Scope, maturities: Mapping[int, timedelta] | None = No
     return Matured(to_date=Figures.of(young + old), matured=Figures.of(old))
 
 
-def moving(scope: Scope, ends: Sequence[datetime], dimension: Dimension | None = None) -> list[dict[Key, Figures]]:
-    """For each of the ends, the figures of a period as long as the scope's that ends there, by a dimension (else under
-    the key None). One statement: it costs as much as the periods are long, so that a few hundred are meant."""
-    length = scope.until - scope.since
-    found = _read(scope, [Span(end - length, end, place) for place, end in enumerate(ends)], dimension)
-    answer: list[dict[Key, Figures]] = [{} for _ in ends]
-    for (place, text), counts in found.items():
-        answer[place][_key(dimension, text) if dimension else None] = Figures.of(counts)
-    return answer
-
-
 def anomaly(scope: Scope, metric: str, tz: tzinfo) -> float | None:
     """How far a metric is from the same local hours of the last four weeks (DEFINITIONS["anomaly"]), over the whole
     quarters of an hour of the period. Raises KeyError where there is no such metric."""
-    return anomalies(scope, metric, tz, [scope.until])[0][0]
-
-
-def anomalies(scope: Scope, metric: str, tz: tzinfo, ends: Sequence[datetime]) -> list[tuple[float | None, Figures]]:
-    """As `anomaly`, for each period as long as the scope's with one of these ends, and its own figures."""
-    length = floor(scope.until, QUARTER.width) - floor(scope.since, QUARTER.width)
-    spans = []
-    for place, end in enumerate(ends):
-        high = floor(end, QUARTER.width)
-        for week in range(WEEKS + 1):
-            low = weeks_before(high - length, week, tz)
-            spans.append(Span(low, weeks_before(high, week, tz), place * (WEEKS + 1) + week))
+    low, high = (floor(moment, QUARTER.width) for moment in (scope.since, scope.until))
+    spans = [Span(weeks_before(low, week, tz), weeks_before(high, week, tz), week) for week in range(WEEKS + 1)]
     found = _read(scope, spans)
-    figures = [Figures.of(found.get((place, ""), {})) for place in range(len(spans))]
-    groups = [figures[place : place + WEEKS + 1] for place in range(0, len(spans), WEEKS + 1)]
-    return [(_unusual(*(each.value(metric) for each in group)), group[0]) for group in groups]
-
-
-def _unusual(value: float | None, *before: float | None) -> float | None:
+    value, *before = (Figures.of(found.get((week, ""), {})).value(metric) for week in range(WEEKS + 1))
     known = [each for each in before if each is not None]
     if value is None or len(known) < 2:
         return None

@@ -136,14 +136,16 @@ def _statement(question: Question, now: datetime) -> tuple[str, dict[str, Any]]:
             end = f"m.start + interval '{tier.width.total_seconds():.0f} s'"
             overdue = f"sum(m.in_flight) FILTER (WHERE {end} <= CASE m.channel {slow} END)"
             arms.append(
-                f"SELECT s.step, ({question.key.format(end=end)})::text AS key, ARRAY[{sums}, {overdue}], NULL, NULL,"
-                f" NULL::jsonb, NULL FROM {_unnest(tier.table, spans, params)} JOIN {tier.table} m ON m.start >= s.low"
+                f"SELECT s.step, ({question.key.format(end=end)})::text AS key, ARRAY[{sums}, {overdue}], NULL::text,"
+                " NULL::timestamptz, NULL::jsonb, NULL::bigint"
+                f" FROM {_unnest(tier.table, spans, params)} JOIN {tier.table} m ON m.start >= s.low"
                 f" AND m.start < s.high WHERE {question.where} GROUP BY 1, 2"
             )
     whole = [_whole(span, now) for span in question.spans]
     end = "m.minute + interval '60 s'"
     arms.append(
-        f"SELECT s.step, ({question.key.format(end=end)})::text AS key, NULL, m.channel, m.minute, m.counts, count(*)"
+        f"SELECT s.step, ({question.key.format(end=end)})::text AS key, NULL::bigint[], m.channel, m.minute, m.counts,"
+        " count(*)"
         f" FROM {_unnest('delta', whole, params)} JOIN metric_delta m ON m.minute >= s.low AND m.minute < s.high"
         f" WHERE {question.where} GROUP BY 1, 2, m.channel, m.minute, m.counts"
     )

@@ -1,5 +1,29 @@
 """The admin's pages, by theme. Imported by Django's autodiscovery."""
 
-from dashboard.admin import accounts, batches, bulk, inbound, messages, projects, sending, views
+from dashboard.admin import (
+    accounts,
+    alert_channels,
+    alert_rules,
+    batches,
+    bulk,
+    inbound,
+    incidents,
+    messages,
+    projects,
+    sending,
+    views,
+)
 
-__all__ = ["accounts", "batches", "bulk", "inbound", "messages", "projects", "sending", "views"]
+__all__ = [
+    "accounts",
+    "alert_channels",
+    "alert_rules",
+    "batches",
+    "bulk",
+    "inbound",
+    "incidents",
+    "messages",
+    "projects",
+    "sending",
+    "views",
+]
