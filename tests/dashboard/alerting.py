@@ -10,6 +10,7 @@ from dashboard.models import AlertChannel, AlertRule, Incident
 from tracking.models import MetricDelta
 
 _number = itertools.count(1)
+NOBODYS = 1_000_000  # a project and an account that no builder makes
 SECRET = "whsec_" + "c2VjcmV0" * 5
 
 
@@ -28,7 +29,7 @@ def make_channel(kind: str = "webhook", url: str = "https://example.org/hook", *
 
 def count(ago: timedelta = timedelta(minutes=1), **kw: Any) -> None:
     """Counters of a minute, as record appends them."""
-    place = {"project_id": 1, "channel": "email", "account_id": 1, "kind": "", "label": ""}
+    place = {"project_id": NOBODYS, "channel": "email", "account_id": NOBODYS, "kind": "", "label": ""}
     place |= {name: kw.pop(name) for name in place if name in kw}
     minute = (datetime.now(UTC) - ago).replace(second=0, microsecond=0)
     MetricDelta.objects.create(minute=minute, counts=kw, **place)
