@@ -27,7 +27,7 @@ def draw(
 ) -> Chart | None:
     """None where there is nothing to be seen."""
     known = [value for _, value in points if value is not None]
-    if len(known) < 2:
+    if len(points) < 2 or not known:
         return None
     begin, end = points[0][0], points[-1][0]
     top = max(*(abs(value) for value in known), threshold) * 1.1 or 1.0

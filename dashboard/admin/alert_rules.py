@@ -170,7 +170,7 @@ def state_of(rule: AlertRule) -> SafeString:
     if ongoing:
         text = "incident" if ongoing == 1 else f"{ongoing} incidents"
         return format_html("{}{}", tag("failed", text, "▲"), muted)
-    pill = tag("delivered", "well", "✓") if rule.checked_at else tag("pending", "not looked at", "○")
+    pill = tag("delivered", "fine", "✓") if rule.checked_at else tag("pending", "not looked at", "○")
     return format_html("{}{}", pill, muted)
 
 

@@ -31,6 +31,7 @@ STATES = {"open": ("failed", "▲"), "acknowledged": ("bounced", "◉"), "closed
 POINTS = 120  # of a chart
 LINES = 200  # of a timeline, and notifications
 BEFORE = timedelta(hours=1)
+GAP = timedelta(minutes=5)  # without a value: the line is broken
 # The worst value of each of at most so many steps.
 _POINTS = """
 SELECT date_bin(%s, at, %s) AS step, {worst}(value) FROM dashboard_alertreading
@@ -122,6 +123,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             "severity": severity(found.severity),
             "chart": drawn,
             "top": shown(found.kind, drawn.top) if drawn else "",
+            "limit": f"{'below' if kind.low else 'from'} {found.threshold_shown}",
             "events": list(found.events.order_by("-pk")[:LINES]),
             "told": list(found.notifications.order_by("-pk")[:LINES]),
             "query": incidents.messages_query(found),
@@ -212,11 +214,15 @@ def _points(incident: Incident) -> list[tuple[datetime, float | None]]:
     ended = incident.closed_at or datetime.now(UTC)
     since = incident.opened_at - max(BEFORE, timedelta(minutes=incident.window))
     until = min(ended + BEFORE, datetime.now(UTC))
-    step = max(timedelta(minutes=1), (until - since) / POINTS)
+    step = max(timedelta(minutes=2), (until - since) / POINTS)
     worst = "min" if KINDS[incident.kind].low else "max"
     with connection.cursor() as cursor:
         values: list[Any] = [step, since, incident.rule_id, incident.subject, since, until]
         cursor.execute(_POINTS.format(worst=worst), values)
-        seen = dict(cursor.fetchall())
-    count = int((until - since) / step) + 1
-    return [(since + step * place, seen.get(since + step * place)) for place in range(count)]
+        seen: list[tuple[datetime, float]] = cursor.fetchall()
+    points: list[tuple[datetime, float | None]] = []
+    for at, value in seen:
+        if points and at - points[-1][0] > max(GAP, 2 * step):
+            points.append((at, None))
+        points.append((at, value))
+    return points

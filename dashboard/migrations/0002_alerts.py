@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=60, unique=True)),
                 ('kind', models.CharField(choices=[('email', 'E-mail'), ('webhook', 'Webhook, signed'), ('slack', 'Slack-compatible webhook')], max_length=10)),
-                ('recipients', models.CharField(blank=True, default='', help_text='With commas between them.', max_length=1000)),
+                ('recipients', models.CharField(blank=True, default='', help_text='Of an e-mail channel, with commas between them.', max_length=1000)),
                 ('sealed', models.TextField(blank=True, default='', editable=False)),
                 ('least', models.CharField(choices=[('info', 'info'), ('warning', 'warning'), ('critical', 'critical')], default='info', help_text='Less severe ones are not told.', max_length=10, verbose_name='from severity')),
                 ('allow_private', models.BooleanField(default=False, help_text='Lets Postroom call private and loopback addresses, and plain http, for this channel.', verbose_name='private addresses')),

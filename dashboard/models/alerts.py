@@ -30,7 +30,9 @@ class AlertChannel(models.Model):
 
     name = models.CharField(max_length=60, unique=True)
     kind = models.CharField(max_length=10, choices=ChannelKind.choices)
-    recipients = models.CharField(max_length=1_000, blank=True, default="", help_text="With commas between them.")
+    recipients = models.CharField(
+        max_length=1_000, blank=True, default="", help_text="Of an e-mail channel, with commas between them."
+    )
     sealed = models.TextField(blank=True, default="", editable=False)  # {"url": …, "secret": …}
     least = models.CharField(
         "from severity", max_length=10, choices=SEVERITIES, default="info", help_text="Less severe ones are not told."

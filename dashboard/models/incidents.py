@@ -154,3 +154,7 @@ class AlertNotification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.milestone} through {self.channel_name}"
+
+    @property
+    def is_due(self) -> bool:
+        return self.next_at is not None and self.next_at <= datetime.now(UTC)
