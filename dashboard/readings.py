@@ -148,7 +148,7 @@ def _scope(rule: AlertRule, given: dict[str, Any], now: datetime) -> metrics.Sco
 
 def _reading(rule: AlertRule, metric: str, figures: metrics.Figures) -> Reading:
     value = figures.value(metric)
-    volume = sum(figures.latency) if rule.shape.volume == "timed" else getattr(figures, rule.shape.volume)
+    volume: int = getattr(figures, rule.shape.volume)
     return Reading(_in_unit(value, rule.shape.unit), volume)
 
 

@@ -127,7 +127,7 @@ class AlertRuleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return redirect("admin:dashboard_alertrule_changelist")
 
     def _now(self, request: HttpRequest, rule: AlertRule) -> dict[str, Any]:
-        kept = AlertRule.objects.annotate(ongoing=Count("pk")).get(pk=rule.pk)
+        kept = AlertRule.objects.get(pk=rule.pk)  # the form has put its values into the other
         return {
             "kept": kept,
             "ongoing": list(incidents.of_rule(rule)[:20]),
