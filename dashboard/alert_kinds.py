@@ -117,7 +117,7 @@ def shown(kind: str, value: float | None) -> str:
         return "–"
     unit = KINDS[kind].unit
     if unit == "s":
-        return _time(value)
+        return lasting(value)
     if unit == "×":
         return f"{value:+.1f} ×"
     if unit == "%":
@@ -125,7 +125,8 @@ def shown(kind: str, value: float | None) -> str:
     return f"{value:,.0f} {unit if value != 1 else unit.removesuffix('s')}"
 
 
-def _time(seconds: float) -> str:
+def lasting(seconds: float) -> str:
+    """4 min 10 s, 1 h 46 min."""
     if seconds < 120:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from dashboard import readings
-from dashboard.alert_kinds import badness, shown
+from dashboard.alert_kinds import badness, lasting, shown
 from dashboard.incident_state import Deed, Open, decide
 from dashboard.models import AlertRule
 
@@ -22,8 +22,8 @@ class Preview:
     step: timedelta = timedelta()  # between two points
 
     @property
-    def seconds(self) -> float:
-        return self.lasted.total_seconds()
+    def shown(self) -> str:
+        return lasting(self.lasted.total_seconds())
 
 
 def preview(rule: AlertRule, now: datetime) -> Preview:

@@ -23,7 +23,7 @@ from dashboard.alert_form import MUTE, MuteForm, NoteForm
 from dashboard.alert_kinds import KINDS, SEVERITIES, shown
 from dashboard.filters import Equals, Pick
 from dashboard.models import AlertRule, Incident
-from dashboard.templatetags.postroom import lasting, moment, tag
+from dashboard.templatetags.postroom import moment, tag
 
 ACKNOWLEDGE, MUTE_INCIDENT = "dashboard.acknowledge_incident", "dashboard.mute_incident"
 RESEND = "dashboard.resend_alertnotification"
@@ -108,7 +108,7 @@ class IncidentAdmin(ReadOnlyAdmin):
 
     @admin.display(description="lasted")
     def lasted(self, incident: Incident) -> str:
-        return lasting(incident.seconds)
+        return incident.lasted
 
     # --- one incident
 

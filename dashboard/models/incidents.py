@@ -67,8 +67,9 @@ class Incident(models.Model):
         return self.muted_until is not None and self.muted_until > datetime.now(UTC)
 
     @property
-    def seconds(self) -> float:
-        return ((self.closed_at or datetime.now(UTC)) - self.opened_at).total_seconds()
+    def lasted(self) -> str:
+        ended = self.closed_at or datetime.now(UTC)
+        return alert_kinds.lasting(round((ended - self.opened_at).total_seconds()))
 
     @property
     def last_shown(self) -> str:
