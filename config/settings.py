@@ -179,6 +179,14 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024  # bytes: the largest request body
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000
 
+# --- mail of the installation's own: alerts (messages go through provider accounts)
+EMAIL_READY = bool(env.str("EMAIL_URL", default=""))
+if EMAIL_READY:
+    _mail = env.email_url("EMAIL_URL")
+    globals().update({name: value for name, value in _mail.items() if name.startswith("EMAIL_")})
+EMAIL_TIMEOUT = 5  # seconds, for each step of the conversation
+DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="postroom@localhost")
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tracking.api.authentication.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["tracking.api.authentication.HasScope"],

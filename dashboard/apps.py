@@ -15,7 +15,9 @@ class DashboardConfig(AppConfig):
     def ready(self) -> None:
         jobs = import_module("tracking.jobs")  # has models: not before all apps are loaded
         jobs.register(
-            jobs.Job("bulk_tick", 1, "goes on with bulk operations whose worker died", module="dashboard.tasks")
+            jobs.Job("bulk_tick", 1, "goes on with bulk operations whose worker died", module="dashboard.tasks"),
+            jobs.Job("alert_tick", 1, "evaluates alert rules, sends notifications again", module="dashboard.tasks"),
+            jobs.Job("alert_prune", 60, "forgets what alert rules saw two weeks ago", module="dashboard.tasks"),
         )
 
 

@@ -16,6 +16,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 
+from dashboard.models import AlertChannel, AlertRule, SavedView
 from providers.models import ProviderAccount
 from tracking.models import ApiKey, Grant, Project, Switch
 
@@ -39,6 +40,9 @@ def register() -> None:
         exclude_fields=["last_login", "date_joined"],
         m2m_fields={"groups", "user_permissions"},
     )
+    auditlog.register(SavedView, exclude_fields=_TIMES)
+    auditlog.register(AlertRule, exclude_fields=["checked_at", "value", "volume", "fault"])
+    auditlog.register(AlertChannel, mask_fields=["sealed"])
     auditlog.register(Group, m2m_fields={"permissions"})
 
 

@@ -41,6 +41,7 @@ OPERATOR = (
     "dashboard.acknowledge_*",
     "dashboard.mute_*",
     "dashboard.change_incident",
+    "dashboard.resend_alertnotification",
     # the installation
     "tracking.add_checkrun",
 )

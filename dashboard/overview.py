@@ -6,7 +6,7 @@ Each part is read only where the user may see what it is about.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -16,11 +16,12 @@ from django.core.cache import cache
 from django.db import connection
 from django.urls import reverse
 
-from dashboard import diagnosis, first_steps, lanes, overview_charts, overview_tables, overview_tiles
+from dashboard import diagnosis, first_steps, incidents, lanes, overview_charts, overview_tables, overview_tiles
 from dashboard.charts import Figure, Mark
 from dashboard.diagnosis import Finding
 from dashboard.first_steps import Progress, Step
 from dashboard.lanes import Lane
+from dashboard.models import Incident
 from dashboard.overview_charts import Chart
 from dashboard.overview_form import Asked
 from dashboard.overview_tables import Bouncer, Provider, Reason
@@ -67,7 +68,7 @@ class Overview:
     reasons: list[Reason] = field(default_factory=list)
     bouncers: list[Bouncer] = field(default_factory=list)
     lanes: list[Lane] = field(default_factory=list)
-    incidents: list[Mark] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -94,11 +95,6 @@ class Read:
     heat: Series
 
 
-def incidents_between(since: datetime, until: datetime) -> list[Mark]:
-    """The incidents of a period, as they are drawn on the charts."""
-    return []
-
-
 def read(user: AbstractBaseUser | AnonymousUser, asked: Asked) -> Overview:
     found = Overview(asked)
     may: Callable[[str], bool] = getattr(user, "has_perm", lambda name: False)
@@ -110,6 +106,8 @@ def read(user: AbstractBaseUser | AnonymousUser, asked: Asked) -> Overview:
         found.silent_since = Heartbeat.objects.order_by("-at").values_list("at", flat=True).first()
         found.silent = found.silent_since is None or asked.now - found.silent_since > LATE
         found.lanes = [lane for lane in lanes.read(asked.now) if _is_asked(lane, asked)]
+    if may("dashboard.view_incident"):
+        found.incidents = incidents.incidents_between(asked.scope.since, asked.scope.until, asked.scope)
     if may("tracking.view_message"):
         _read_figures(found, _receipts() if may("tracking.view_inbound") else None)
         if not found.enough and may("tracking.view_project"):
@@ -126,14 +124,24 @@ def _read_figures(found: Overview, receipts: Receipts | None) -> None:
     asked = found.asked
     read = _read(asked)
     total = read.totals.to_date
-    found.incidents = incidents_between(asked.scope.since, asked.scope.until)
-    found.tiles = overview_tiles.tiles(asked, read.totals, read.before, found.lanes, receipts, found.incidents)
+    running = [each for each in found.incidents if each.closed_at is None]
+    found.tiles = overview_tiles.tiles(asked, read.totals, read.before, found.lanes, receipts, running)
     found.findings = _findings(asked, total, read.accounts)
     found.enough = total.created > 0
-    found.charts = overview_charts.charts_of(asked, read.series, read.accounts, read.heat, found.incidents)
+    found.charts = overview_charts.charts_of(
+        asked, read.series, read.accounts, read.heat, _marks(found.incidents, asked)
+    )
     found.providers = overview_tables.providers(asked, read.accounts, read.series, found.lanes)
     found.reasons = overview_tables.reasons(asked, read.accounts)
     found.bouncers = _kept("bouncers", asked, lambda: _bouncers(asked))
+
+
+def _marks(found: Sequence[Incident], asked: Asked) -> list[Mark]:
+    """Incidents as they are drawn on the charts."""
+    return [
+        Mark(max(each.opened_at, asked.scope.since), min(each.closed_at or asked.now, asked.scope.until), each.name)
+        for each in found
+    ]
 
 
 def _read(asked: Asked) -> Read:

@@ -11,8 +11,8 @@ from typing import Literal
 from django.urls import reverse
 
 from dashboard import words
-from dashboard.charts import Mark
 from dashboard.lanes import BOUND, Lane
+from dashboard.models import Incident
 from dashboard.overview_form import Asked
 from tracking.figures import DEFINITIONS, Definition, Figures
 from tracking.metrics import Matured
@@ -69,7 +69,7 @@ def tiles(
     before: Figures,
     lanes: Sequence[Lane],
     receipts: Receipts | None,
-    incidents: Sequence[Mark],
+    incidents: Sequence[Incident],
 ) -> list[Tile]:
     found = [*_of_messages(asked, totals, before)]
     if lanes:
@@ -161,12 +161,13 @@ def _receipts(asked: Asked, receipts: Receipts) -> Tile:
     return Tile("receipts", OWN["receipts"], figure, link, unit, notes, bad=lag > 60 or receipts.errors > 0)
 
 
-def _incidents(incidents: Sequence[Mark]) -> Tile:
+def _incidents(incidents: Sequence[Incident]) -> Tile:
     return Tile(
         "incidents",
         OWN["incidents"],
         str(len(incidents)),
-        notes=tuple(each.label for each in incidents[:2]) or ("all quiet",),
+        reverse("admin:dashboard_incident_changelist"),
+        notes=tuple(each.name for each in incidents[:2]) or ("all quiet",),
         bad=bool(incidents),
     )
 

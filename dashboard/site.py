@@ -28,6 +28,7 @@ _LOOKUPS = re.compile(r"__(range|i?regex)$")
 # The order of the navigation; what is not named here follows at its end.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Delivery", ("tracking.Message", "tracking.Batch", "dashboard.BulkOperation", "dashboard.SavedView")),
+    ("Alerts", ("dashboard.Incident", "dashboard.AlertRule", "dashboard.AlertChannel")),
     ("Providers", ("providers.ProviderAccount", "tracking.Inbound", "tracking.Unmatched")),
     ("Applications", ("tracking.Project", "tracking.ApiKey")),
     ("Control", ("tracking.Suppression", "tracking.Switch", "auditlog.LogEntry", "system")),

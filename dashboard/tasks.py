@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboard import bulk, bulk_work
+from dashboard import alerts, bulk, bulk_work, notify
 from tracking import jobs
 
 SLICE = 15.0  # seconds
@@ -18,3 +18,19 @@ def bulk_tick() -> None:
     """Goes on with operations whose worker died. Leaves at once where one is at work."""
     if bulk_work.anything_to_do():
         jobs.later(bulk.TASK)
+
+
+def alert_tick() -> None:
+    """Evaluates the rules, and sees to notifications that are due again."""
+    alerts.evaluate(seconds=SLICE)
+    if notify.anything_due():
+        jobs.later(notify.TASK)
+
+
+def alert_deliver() -> None:
+    if notify.deliver(seconds=SLICE):
+        jobs.later(notify.TASK)
+
+
+def alert_prune() -> None:
+    alerts.prune()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import accumulate
+from operator import add
 from typing import Any, NamedTuple
 
 from providers.base import FailureClass
@@ -182,6 +184,23 @@ class Figures:
                 else:
                     values[place] = count
         return cls(**values, latency=tuple(latency))
+
+
+def together(parts: Iterable[Figures]) -> Figures:
+    """The figures of several cohorts as those of one."""
+    sums: dict[str, Any] = {}
+    for part in parts:
+        for each in fields(part):
+            value = getattr(part, each.name)
+            if value:
+                sums[each.name] = _added(sums[each.name], value) if each.name in sums else value
+    return Figures(**sums)
+
+
+def _added(one: Any, other: Any) -> Any:
+    if isinstance(one, tuple):
+        return tuple(map(add, one, other))
+    return dict(Counter(one) + Counter(other)) if isinstance(one, Mapping) else one + other
 
 
 _RATE_OF = {"failure_rate": ("failed_by", FAILURES), "bounce_rate": ("bounced_by", BOUNCES)}
