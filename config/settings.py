@@ -114,7 +114,7 @@ DATABASES["default"]["OPTIONS"] = {
     "options": "-c jit=off",
     "application_name": f"postroom-{ROLE}",
     "server_side_binding": True,
-    "prepare_threshold": 3,
+    "prepare_threshold": None,  # but see tracking/prepared.py
     # A pool is shared across forks and breaks there: only the web process may have one.
     **({"pool": {"min_size": 2, "max_size": env.int("DATABASE_POOL", default=20), "timeout": 3}} if _POOLED else {}),
 }

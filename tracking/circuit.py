@@ -16,6 +16,7 @@ from django.db import connection, transaction
 
 from providers.base import Classification, FailureClass, ProviderError
 from providers.models import Circuit
+from tracking.prepared import prepared
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Gate:
 
 def lock(account_id: int) -> Gate:
     """The account's gate, locked until the end of the transaction: claims of one account go one after another."""
-    with connection.cursor() as cursor:
+    with prepared(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT next_slot_at, open_until, failures FROM providers_circuit WHERE account_id = %s FOR UPDATE",
             [account_id],

@@ -25,6 +25,7 @@ from providers.text import clean
 from tracking import accounts, circuit, ids, store
 from tracking.models import Project
 from tracking.policy import RetryPolicy
+from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import suppress
 from tracking.services.envelope import outbound
@@ -74,7 +75,7 @@ class Waiting:
 
 def waiting() -> list[Waiting]:
     """The enabled accounts that have something queued, unless sending is paused altogether."""
-    with connection.cursor() as cursor:
+    with prepared(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT a.id, q.due_at, c.next_slot_at, c.open_until, coalesce(c.failures, 0)"
             " FROM providers_provideraccount a"
@@ -108,7 +109,7 @@ def start(account_id: int, free: int) -> list[Handover]:
 
 def _claim(account_id: int, limit: int, cap: int, token: UUID) -> list[UUID]:
     # The array tells the planner that they are few: joined, it would read the whole queue for each claim.
-    with connection.cursor() as cursor:
+    with prepared(), connection.cursor() as cursor:
         cursor.execute(
             "WITH due AS (SELECT message_id FROM queue WHERE account_id = %(account)s AND lease_token IS NULL"
             "  AND due_at <= now()"
@@ -125,7 +126,7 @@ def _claim(account_id: int, limit: int, cap: int, token: UUID) -> list[UUID]:
 
 def _bodies(keys: list[UUID]) -> dict[UUID, dict[str, Any]]:
     """Their content, as far as it is not purged. `keys` in order: their range prunes the partitions."""
-    with connection.cursor() as cursor:
+    with prepared(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT message_id, body FROM content WHERE message_id = ANY(%s) AND message_id BETWEEN %s AND %s",
             [keys, keys[0], keys[-1]],

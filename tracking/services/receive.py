@@ -23,6 +23,7 @@ from providers.base import BounceClass, Channel, FailureClass, HookRequest, Pars
 from providers.text import clean
 from tracking import accounts, ids
 from tracking.models import Content, InboundState, Unmatched
+from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services.record import Record, Source
 from tracking.statuses import Fact, FactKind
@@ -79,7 +80,7 @@ def drain() -> int:
 
 
 def _claim(limit: int) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
+    with prepared(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT id, account_id, method, url, headers, body FROM inbound"
             " WHERE state = 'new' ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
@@ -153,7 +154,7 @@ def _mark(requests: Sequence[Request]) -> None:
         }
         for request in requests
     ]
-    with connection.cursor() as cursor:
+    with prepared(), connection.cursor() as cursor:
         cursor.execute(
             "UPDATE inbound t SET state = r.state, receipts = r.receipts, unmatched = r.unmatched, error = r.error"
             " FROM jsonb_to_recordset(%s::jsonb)"
@@ -227,7 +228,7 @@ def _match(items: Sequence[Item]) -> None:
             by_reference.append(item)
     if not by_reference:
         return
-    with connection.cursor() as cursor:
+    with prepared(), connection.cursor() as cursor:
         cursor.execute(
             # The last one counts: an attempt of our own (they have a key) before what somebody says was sent elsewhere,
             # or a project could take another's receipts by naming their reference.

@@ -12,6 +12,7 @@ from django.db import connection
 from psycopg.types.datetime import TimestamptzLoader
 
 from providers.base import BounceClass, FailureClass
+from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
 from tracking.statuses import Attempt, Decision, Fact, FactKind, Status
 from tracking.store.columns import (
@@ -89,8 +90,7 @@ def _known(events: Collection[EventKey]) -> list[Statement]:
 
 def _together(statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
     """The rows of each, in one round trip."""
-    connection.ensure_connection()
-    with connection.connection.pipeline():
+    with prepared(), connection.connection.pipeline():
         cursors = [connection.cursor() for _ in statements]
         for cursor, statement in zip(cursors, statements, strict=True):
             cursor.adapters.register_loader("timestamptz", TimestamptzLoader)  # ten times as fast as Django's own

@@ -12,6 +12,7 @@ import orjson
 from django.db import connection
 
 from tracking import counters
+from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
 from tracking.store import columns as c
 from tracking.store.reading import bounds
@@ -52,7 +53,7 @@ def write(writes: Iterable[Write], *, unless: Condition | None = None) -> None:
     params: list[Any] = list(unless.params) if unless else []
     for each in wanted:
         params += [orjson.dumps(each.rows).decode(), *each.bounds]
-    with connection.cursor() as cursor:
+    with prepared(), connection.cursor() as cursor:
         cursor.execute(f"WITH {', '.join(steps)} {last}" if steps else last, params)
         if unless and not cursor.rowcount:
             raise Unwritten
