@@ -35,6 +35,8 @@ def check(url: str, policy: AddressPolicy) -> None:
     except (requests.RequestException, ValueError) as error:
         raise AddressRefused("the address cannot be called") from error
     host = urlsplit(prepared.url or "").hostname or ""
+    if any(not 0 < len(label) < 64 for label in host.removesuffix(".").split(".")):
+        raise AddressRefused("the host is not a possible name")
     for address in _addresses(host, port):
         if not policy.permits(address):
             raise AddressRefused("the host leads to an address that is not allowed: only public ones are")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
@@ -13,7 +13,7 @@ from providers.addresses import AddressPolicy, AddressRefused
 from providers.targets import check
 from tracking import signing_out
 from tracking.fields import Line, Moment
-from tracking.models.outbound import DeliveryState, EventType
+from tracking.models.outbound import EventType
 from tracking.schema import FieldError, Invalid, Strict, checked
 
 MAX_OVERLAP = timedelta(days=30)
@@ -93,7 +93,7 @@ class Period(Strict):
 
     since: Moment
     until: Moment | None = None
-    states: Annotated[list[DeliveryState], Field(min_length=1, strict=False)] = [DeliveryState.FAILED]
+    states: Annotated[list[Literal["failed", "delivered"]], Field(min_length=1)] = ["failed"]
     cursor: Annotated[Line, Field(max_length=100)] | None = None
 
 

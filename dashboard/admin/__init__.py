@@ -1,5 +1,5 @@
 """The admin's pages, by theme. Imported by Django's autodiscovery."""
 
-from dashboard.admin import accounts, batches, bulk, inbound, messages, people, projects, sending, views
+from dashboard.admin import accounts, batches, bulk, inbound, messages, people, projects, sending, views, webhooks
 
-__all__ = ["accounts", "batches", "bulk", "inbound", "messages", "people", "projects", "sending", "views"]
+__all__ = ["accounts", "batches", "bulk", "inbound", "messages", "people", "projects", "sending", "views", "webhooks"]

@@ -118,7 +118,7 @@ def _shown(endpoint: Endpoint, delivery: str, status: int = 200) -> HttpResponse
 
 def _optional(request: Request) -> Any:
     """The request's JSON; a request without a body means {}."""
-    empty = not request.content_type and request.META.get("CONTENT_LENGTH") in (None, "", "0")
+    empty = request.META.get("CONTENT_LENGTH") in (None, "", "0")
     return {} if empty and "HTTP_TRANSFER_ENCODING" not in request.META else json.document(request)
 
 
