@@ -140,7 +140,7 @@ class EventFilter(filters.Equals):
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    list_display = ("short_id", "event", "state_shown", "to", "calls", "next_try", "made")
+    list_display = ("short_id", "event", "state_shown", "receiver", "calls", "next_try", "made")
     list_filter = (StateFilter, EndpointFilter, EventFilter, filters.WindowFilter)
     list_select_related = ("endpoint",)
     actions = ("replay_selected",)
@@ -161,7 +161,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return webhook_pages.delivery_pill(row)
 
     @admin.display(description="endpoint")
-    def to(self, row: Delivery) -> SafeString:
+    def receiver(self, row: Delivery) -> SafeString:
         return format_html('<bdi class="clip" title="{}">{}</bdi>', row.endpoint.url, row.endpoint.url)
 
     @admin.display(description="attempts")
