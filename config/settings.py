@@ -8,6 +8,7 @@ import secrets
 import tempfile
 import tomllib
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import environ
@@ -221,12 +222,16 @@ WEB_THREADS = env.int("WEB_THREADS", default=8)  # of one web process, as its se
 BODY_SECONDS = env.float("BODY_SECONDS", default=30.0)  # for one request body, while it keeps others waiting
 DISPATCH_LOOPS = env.int("DISPATCH_LOOPS", default=1)
 RECEIVE_LOOPS = env.int("RECEIVE_LOOPS", default=2)
+PUBLISH_LOOPS = env.int("PUBLISH_LOOPS", default=1)
 LOOP_SECONDS = env.float("LOOP_SECONDS", default=25.0)
 LEASE_SECONDS = env.float("LEASE_SECONDS", default=60.0)  # must outlast every adapter's timeout
 PARTITION_WEEKS_AHEAD = env.int("PARTITION_WEEKS_AHEAD", default=6)
 CONTENT_RETENTION_DAYS = env.int("CONTENT_RETENTION_DAYS", default=30)
 UNMATCHED_HORIZON_HOURS = env.int("UNMATCHED_HORIZON_HOURS", default=72)
 IDEMPOTENCY_HOURS = 24
+# Networks of our own that webhooks may be sent to, as 10.1.0.0/16: every other private address is refused.
+WEBHOOK_NETWORKS = tuple(ip_network(each) for each in env.list("WEBHOOK_NETWORKS", default=[]))
+WEBHOOK_RETENTION_DAYS = env.int("WEBHOOK_RETENTION_DAYS", default=30)
 
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")  # what Prometheus shows to read /metrics; empty: no /metrics
 

@@ -32,6 +32,10 @@ OPERATOR = (
     # receipts
     "tracking.change_inbound",  # replay
     "tracking.change_unmatched",  # try again now
+    # webhooks
+    "tracking.test_endpoint",
+    "tracking.switch_endpoint",
+    "tracking.replay_delivery",
     # sending
     "tracking.change_switch",
     "tracking.pause_project",

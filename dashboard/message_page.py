@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from dashboard import timeline, words
+from dashboard import timeline, webhook_pages, words
 from providers.models import Circuit, ProviderAccount
 from tracking.models import Attempt, Content, Event, Inbound, Message, Project, QueueRow, Switch
 from tracking.services import act, lookup, suppress
@@ -56,6 +56,7 @@ def context(message: Message) -> dict[str, Any]:
         "suppressed": bool(suppress.suppressed(message.project_id, [(message.channel, message.recipient)])),
         "seen": f"{message.status}.{message.decisions}",
         "token": uuid4(),
+        "deliveries": webhook_pages.of_message(message.pk),
         **content,
     }
 

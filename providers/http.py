@@ -10,6 +10,7 @@ answer was lost has an unknown outcome.
 
 from __future__ import annotations
 
+import functools
 import http.cookiejar
 import math
 import os
@@ -98,10 +99,16 @@ class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 
+@functools.cache
+def _tls_context(authorities: str | None) -> ssl.SSLContext:
+    """One for all threads: to load the authorities takes a tenth of a second. `authorities`: what it was made with."""
+    return sockets.tls_context()
+
+
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         self.poolmanager = urllib3.PoolManager(
-            connections, maxsize=maxsize, block=block, ssl_context=sockets.tls_context()
+            connections, maxsize=maxsize, block=block, ssl_context=_tls_context(os.environ.get("SSL_CERT_FILE"))
         )
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 

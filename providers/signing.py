@@ -34,7 +34,7 @@ def key_of(secret: str) -> bytes:
 def headers(secrets: Iterable[str], *, identifier: str, at: datetime, body: bytes) -> dict[str, str]:
     """One signature for each secret."""
     timestamp = str(int(at.timestamp()))
-    signatures = [_signature(key_of(secret), identifier, timestamp, body) for secret in secrets if secret]
+    signatures = [signature(key_of(secret), identifier, timestamp, body) for secret in secrets if secret]
     return {
         "webhook-id": identifier,
         "webhook-timestamp": timestamp,
@@ -50,7 +50,7 @@ def verify(secrets: Iterable[str], *, given: Mapping[str, str], body: bytes, now
     if abs(now.timestamp() - int(timestamp)) > TOLERANCE:
         raise VerificationFailed("signed too long ago, or in the future")
     try:
-        wanted = [_signature(key_of(secret), identifier, timestamp, body).encode() for secret in secrets if secret]
+        wanted = [signature(key_of(secret), identifier, timestamp, body).encode() for secret in secrets if secret]
         offered = [one.encode() for one in given.get("webhook-signature", "").split()[:10]]
     except ValueError as error:  # a secret that is no key, a header that is no text
         raise VerificationFailed(str(error)) from error
@@ -58,6 +58,7 @@ def verify(secrets: Iterable[str], *, given: Mapping[str, str], body: bytes, now
         raise VerificationFailed("wrong signature")
 
 
-def _signature(key: bytes, identifier: str, timestamp: str, body: bytes) -> str:
+def signature(key: bytes, identifier: str, timestamp: str, body: bytes) -> str:
+    """One entry of the header, version included."""
     signed = b".".join((identifier.encode(), timestamp.encode(), body))
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()

@@ -1,4 +1,4 @@
-"""Seals providers' credentials with keys that never enter the database. Used by models that keep some.
+"""Seals providers' credentials with keys that never enter the database. Used by the models that keep secrets.
 
 `settings.CREDENTIALS_KEYS` holds one or more passphrases: the first seals, every one opens.
 """

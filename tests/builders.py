@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from providers.models import ProviderAccount
-from tracking.models import Grant, Project
-from tracking.services import keys, submit
+from tracking import subscribers
+from tracking.models import Endpoint, Grant, Project
+from tracking.services import endpoints, keys, submit
 from tracking.services.record import Source
 
 _number = itertools.count(1)
@@ -46,3 +47,11 @@ def make_message(project: Project, **kw: Any) -> UUID:
     document = {"channel": "email", "recipient": "ada@example.org", "content": {"text": "Hello"}, **kw}
     key: UUID = submit.submit(sender_of(project), document)["id"]
     return key
+
+
+def make_endpoint(project: Project, url: str = "https://hooks.example.com/in", **kw: Any) -> Endpoint:
+    """A webhook endpoint that wants everything. Its secret is `a-secret-of-the-tests` unless another is given."""
+    document = {"url": url, "events": [*endpoints.event_types()], "secret": "a-secret-of-the-tests", **kw}
+    endpoint, _ = endpoints.create(project_id=project.pk, document=document)
+    subscribers.forget()  # a test's transaction may never commit
+    return endpoint

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings as django_settings
 
-from tracking import accounts, wake
+from tracking import accounts, subscribers, wake
 from tracking.services import route
 
 
@@ -28,3 +28,4 @@ def nothing_kept() -> None:
     """No test sees the accounts and routes of the one before."""
     accounts.forget()
     route.forget()
+    subscribers.forget()

@@ -1,4 +1,4 @@
-"""The resident loops: dispatch and receive. Run as tasks (tasks.py, jobs.py) and directly by tests and benchmarks.
+"""The resident loops: dispatch, receive and publish. Run as tasks (tasks.py, jobs.py), and by tests and benchmarks.
 
 A loop holds the advisory lock of its slot or leaves at once, works for LOOP_SECONDS, and ends; `jobs` starts the next.
 The ORM is used in the main thread only; sender threads hold no connection.
@@ -23,13 +23,14 @@ from django.db import InterfaceError, OperationalError, connection
 
 from tracking import accounts, collector, wake
 from tracking.models import Heartbeat
+from tracking.publisher import Publisher
 from tracking.services import dispatch, receive, rollup
 
 log = logging.getLogger(__name__)
 
-DISPATCH, RECEIVE = "dispatch", "receive"
-_CHANNELS = {DISPATCH: wake.DISPATCH, RECEIVE: wake.RECEIVE}
-_LOCKS = {DISPATCH: 7001, RECEIVE: 7002}  # the first half of each loop's advisory lock
+DISPATCH, RECEIVE, PUBLISH = "dispatch", "receive", "publish"
+_CHANNELS = {DISPATCH: wake.DISPATCH, RECEIVE: wake.RECEIVE, PUBLISH: wake.PUBLISH}
+_LOCKS = {DISPATCH: 7001, RECEIVE: 7002, PUBLISH: 7003}  # the first half of each loop's advisory lock
 LOOK_EVERY = 1.0  # seconds: a lost wake-up costs no more than this
 HOUSEKEEPING = 2.0  # seconds between two looks at leases, expiry, unmatched receipts and the other loops
 DRAIN = 20.0  # seconds that hand-overs under way are waited for when a loop ends
@@ -254,12 +255,16 @@ def _dispatch_until(
             others()
         done, soonest = dispatcher.step()
         if not done:
-            ears = [listener.fileno(), dispatcher.bell]
-            ready, _, _ = select.select(ears, [], [], max(0.005, min(soonest, LOOK_EVERY)))
-            if listener.fileno() in ready:
-                listener.hear()
-            if dispatcher.bell in ready:
-                dispatcher.quiet_bell()
+            _wait(listener, dispatcher, soonest)
+
+
+def _wait(listener: wake.Listener, sender: Dispatcher | Publisher, soonest: float) -> None:
+    """Until something is due, somebody wakes the loop, or a sender thread has learned something."""
+    ready, _, _ = select.select([listener.fileno(), sender.bell], [], [], max(0.005, min(soonest, LOOK_EVERY)))
+    if listener.fileno() in ready:
+        listener.hear()
+    if sender.bell in ready:
+        sender.quiet_bell()
 
 
 def run_receive(slot: int, *, seconds: float, others: Callable[[], None], handing_on: Callable[[], None]) -> bool:
@@ -280,6 +285,31 @@ def run_receive(slot: int, *, seconds: float, others: Callable[[], None], handin
         return False
     _outlast(handing_on, until)
     return True
+
+
+def run_publish(slot: int, *, seconds: float, others: Callable[[], None], handing_on: Callable[[], None]) -> bool:
+    """Hold a publish slot for a while, as `run_dispatch`."""
+    until = time.monotonic() + seconds + PATIENCE
+    publisher = Publisher()
+
+    def work(listener: wake.Listener) -> None:
+        clock = _Clock(seconds)
+        while clock.running():
+            if clock.housekeeping():
+                beat(PUBLISH, slot, {"in_flight": publisher.in_flight})
+                others()
+            done, soonest = publisher.step()
+            if not done:
+                _wait(listener, publisher, soonest)
+
+    try:
+        if not _hold(PUBLISH, slot, work):
+            return False
+        _outlast(handing_on, until)
+        _outlast(lambda: publisher.drain(DRAIN), until)
+        return True
+    finally:
+        publisher.close()
 
 
 class _Clock:
@@ -308,9 +338,8 @@ def beat(name: str, slot: int, detail: dict[str, object]) -> None:
 
 def wanted() -> list[tuple[str, int]]:
     """Every loop that should be running."""
-    return [(DISPATCH, slot) for slot in range(settings.DISPATCH_LOOPS)] + [
-        (RECEIVE, slot) for slot in range(settings.RECEIVE_LOOPS)
-    ]
+    counts = {DISPATCH: settings.DISPATCH_LOOPS, RECEIVE: settings.RECEIVE_LOOPS, PUBLISH: settings.PUBLISH_LOOPS}
+    return [(name, slot) for name, count in counts.items() for slot in range(count)]
 
 
 def missing() -> list[tuple[str, int]]:

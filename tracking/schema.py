@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -31,6 +31,7 @@ from tracking.policy import RetryOverrides
 
 MAX_AHEAD = timedelta(days=30)  # scheduled_at
 MAX_ERRORS = 100
+Model = TypeVar("Model")
 
 
 class FieldError(NamedTuple):
@@ -155,8 +156,13 @@ def envelope(document: Any) -> list[Any]:
 
 
 def bulk_status(document: Any) -> list[str]:
+    return checked(_BULK_STATUS, document).notification_ids
+
+
+def checked(kind: TypeAdapter[Model], document: Any) -> Model:
+    """The document as a model of ours. Raises Invalid."""
     try:
-        return _BULK_STATUS.validate_python(document).notification_ids
+        return kind.validate_python(document)
     except ValidationError as error:
         raise Invalid(_errors(error)) from None
 

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from tracking import jobs, loops, partitions
 from tracking.models import IdempotencyKey, Nonce
-from tracking.services import check_run, rollup
+from tracking.services import check_run, deliveries, rollup
 
 
 def dispatch_loop(slot: int) -> None:
@@ -29,6 +29,15 @@ def receive_loop(slot: int) -> None:
     )
 
 
+def publish_loop(slot: int) -> None:
+    loops.run_publish(
+        slot,
+        seconds=settings.LOOP_SECONDS,
+        others=jobs.start_missing,
+        handing_on=lambda: jobs.start(loops.PUBLISH, slot),
+    )
+
+
 def tick() -> None:
     loops.beat("tick", 0, {})
     jobs.start_missing()
@@ -44,6 +53,7 @@ def prune() -> None:
     Nonce.objects.filter(seen_at__lt=now - timedelta(days=2)).delete()
     jobs.prune_tasks()
     rollup.drop_minutes()
+    deliveries.prune(now)
 
 
 def nightly_check() -> None:

@@ -13,6 +13,7 @@ from dashboard.admin import (
     projects,
     sending,
     views,
+    webhooks,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "projects",
     "sending",
     "views",
+    "webhooks",
 ]

@@ -175,4 +175,4 @@ def test_budget_of_queries_of_the_page(client, project):
     fail(key)
     with CaptureQueriesContext(connection) as queries:
         client.get(page(key))
-    assert len(queries) <= 17
+    assert len(queries) <= 18

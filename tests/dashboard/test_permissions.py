@@ -14,9 +14,9 @@ from django.urls import reverse
 
 from dashboard import groups
 from dashboard.models import BulkOperation, SavedView
-from tests.builders import make_account, make_key, make_message, make_project
+from tests.builders import make_account, make_endpoint, make_key, make_message, make_project
 from tests.dashboard.people import text
-from tracking.models import ApiKey, Batch, Inbound, Suppression, Switch, Unmatched
+from tracking.models import ApiKey, Batch, Delivery, Inbound, Suppression, Switch, Unmatched
 from tracking.services import suppress
 
 pytestmark = pytest.mark.django_db
@@ -38,6 +38,8 @@ OTHER_PAGES = {
     "tracking_inbound_add": NOBODY,
     "tracking_unmatched_add": NOBODY,
     "tracking_switch_add": NOBODY,
+    "tracking_endpoint_add": NOBODY,
+    "tracking_delivery_add": NOBODY,
     "auditlog_logentry_add": NOBODY,
     "tracking_suppression_add": "operator",
     "tracking_suppression_delete": "operator",
@@ -71,6 +73,11 @@ DEEDS = {
     "providers_provideraccount_reset-circuit": "operator",
     "providers_provideraccount_test-send": "operator",
     "tracking_apikey_revoke": "admin",
+    "tracking_endpoint_test": "operator",
+    "tracking_endpoint_activate": "operator",
+    "tracking_endpoint_deactivate": "operator",
+    "tracking_endpoint_rotate": "admin",
+    "tracking_delivery_replay": "operator",
     "auth_user_reset-second-factor": "admin",
     "system_pause": "operator",
     "system_resume": "operator",
@@ -113,6 +120,8 @@ def keys() -> dict[str, object]:
     stray = Unmatched.objects.create(
         account=account, inbound_id=request.pk, item=0, receipt={}, why="x", received_at="2026-01-01T00:00:00Z"
     )
+    endpoint = make_endpoint(project, "http://hooks.invalid/in", secret="never-shown-secret")
+    delivery = Delivery.objects.create(endpoint=endpoint, event="x", payload={}, next_try_at="2026-01-01T00:00:00Z")
     someone = User.objects.create(username="someone")
     return {
         "message": message,
@@ -122,6 +131,8 @@ def keys() -> dict[str, object]:
         "unmatched": stray.pk,
         "project": project.pk,
         "apikey": ApiKey.objects.get().pk,
+        "endpoint": endpoint.pk,
+        "delivery": delivery.pk,
         "suppression": Suppression.objects.get().pk,
         "bulkoperation": BulkOperation.objects.create(
             kind="retry", query="", reason="x", rate=1, token=uuid4(), digest="x", who="someone"

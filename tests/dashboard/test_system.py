@@ -35,7 +35,7 @@ def beat(name: str, *, seconds_ago: float = 0, **detail) -> None:
 
 def test_an_installation_without_workers_says_so(client):
     shown = text(client.get(PAGE))
-    assert "4 of 4 give no sign" in shown and "manage.py work" in shown
+    assert "5 of 5 give no sign" in shown and "manage.py work" in shown
     assert "No check has run yet" in shown and "There is no provider account yet" in shown
 
 

@@ -4,6 +4,7 @@ from tracking.models.inbound import Inbound, InboundState, Nonce, Unmatched
 from tracking.models.installation import CheckRun
 from tracking.models.intake import IdempotencyKey, Suppression
 from tracking.models.message import Attempt, Batch, Content, Event, Message
+from tracking.models.outbound import Delivery, DeliveryAttempt, DeliveryState, DisabledReason, Endpoint, EventType
 from tracking.models.project import ApiKey, Grant, Project, Scope
 from tracking.models.queue import Heartbeat, QueueRow, Switch
 from tracking.models.stats import (
@@ -22,7 +23,13 @@ __all__ = [
     "Batch",
     "CheckRun",
     "Content",
+    "Delivery",
+    "DeliveryAttempt",
+    "DeliveryState",
+    "DisabledReason",
+    "Endpoint",
     "Event",
+    "EventType",
     "Grant",
     "Heartbeat",
     "IdempotencyKey",

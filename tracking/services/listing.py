@@ -91,7 +91,7 @@ def page(project_id: int, query: QueryDict) -> dict[str, Any]:
     known = {*MessageFilter.base_filters, "cursor", "limit"}
     if unknown := sorted(set(query) - known):
         raise BadQuery(dict.fromkeys(unknown, "is not a known parameter"))
-    limit, before = _limit(query.get("limit")), _cursor(query.get("cursor"))
+    limit, before = limit_of(query.get("limit")), _cursor(query.get("cursor"))
     messages = Message.objects.filter(project_id=project_id)
     if before is not None:
         messages = messages.filter(pk__lt=before)
@@ -127,7 +127,8 @@ def _floor(window: QuerySet[Message]) -> UUID | None:
     return window.order_by("-pk").values_list("pk", flat=True)[LOOKED_THROUGH : LOOKED_THROUGH + 1].first()
 
 
-def _limit(text: str | None) -> int:
+def limit_of(text: str | None) -> int:
+    """Raises BadQuery."""
     if text is None:
         return DEFAULT_LIMIT
     if not text.isascii() or not text.isdecimal() or len(text) > 4 or not 1 <= int(text) <= MAX_LIMIT:

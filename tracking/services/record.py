@@ -2,7 +2,7 @@
 
 A `Record` is the work of one transaction on a set of messages: it locks them in id order (so that any number of
 loops never deadlock), takes facts and decisions, and writes the consequences: events, attempts, statuses, metric
-deltas, suppressions, and the end of a waiting retry that a late delivery made pointless.
+deltas, outgoing webhooks, suppressions, and the end of a waiting retry that a late delivery made pointless.
 
     with transaction.atomic():
         work = Record(message_ids)
@@ -20,9 +20,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from tracking import counters, store
+from tracking import counters, store, wake
 from tracking.rows import AttemptRow, MessageRow
-from tracking.services import suppress
+from tracking.services import outgoing, suppress
 from tracking.statuses import Attempt, Decision, Fact, FactKind, Status, fold, learn
 
 FUTURE_TOLERANCE = timedelta(minutes=5)  # a receipt's time is clamped to [attempt start, received + this]
@@ -45,7 +45,7 @@ _ON_ITS_WAY = (Status.SENT, Status.DELIVERED, Status.READ)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of one message: the place from which outgoing webhooks are written."""
+    """What became of one message."""
 
     message: MessageRow
     before: Status | None
@@ -174,19 +174,24 @@ class Record:
         changed = [row for key, row in self.messages.items() if key in self._before and row != self._before[key]]
         deltas = store.deltas(self._deltas(created, changed))
         new_attempts = store.attempts(self._new_attempts)
+        changes = [self._change(row) for row in (*created, *changed)]
+        told = outgoing.of_changes([self._step(change) for change in changes], self.now)
         store.write(
             [
                 *(store.events(self._events), store.messages(created), new_attempts, deltas),
                 store.changed_attempts(self._changed_attempts(changed)),
                 store.changed_messages((row, self._before[row.id]) for row in changed),
+                told,
                 *also,
             ],
             unless=unless,
         )
+        if told.rows:
+            wake.after_commit(wake.PUBLISH)
         self._events = []
         suppress.add(self._suppress)
         store.take_from_queue(needless)
-        return [self._change(row) for row in (*created, *changed)]
+        return changes
 
     def _take_back_retries(self) -> list[UUID]:
         """A receipt, however late, that shows the message on its way ends a retry that is still waiting. That is on
@@ -212,6 +217,9 @@ class Record:
     def _change(self, row: MessageRow) -> Change:
         before = self._before.get(row.id)
         return Change(row, before.status if before else None, milestones(before, row))
+
+    def _step(self, change: Change) -> outgoing.Step:
+        return outgoing.Step(change.message, self._before.get(change.message.id), change.milestones)
 
 
 def _event(

@@ -1,11 +1,13 @@
 """The SQL under the services: locked reads and batch writes of messages, attempts, events and queue rows.
 
-`columns` says what there is, `reading` and `writing` serve `services.record`, `queueing` the queue. Rows travel to
+`columns` says what there is, `reading` and `writing` serve `services.record`, `queueing` the queue,
+`outgoing` the webhooks. Rows travel to
 PostgreSQL as one JSON document a statement (json_to_recordset): one round trip for any number of rows. Every statement
 also says the ids' range, which prunes the partitions.
 """
 
 from tracking.store.columns import FACT_TIMES
+from tracking.store.outgoing import deliveries, delivery_attempts, finished_deliveries
 from tracking.store.queueing import add_to_queue, dropped, queue_row, queued, released, take_from_queue
 from tracking.store.reading import EventKey, Locked, history_of, known_events, lock_messages, read_messages, read_page
 from tracking.store.writing import (
@@ -34,9 +36,12 @@ __all__ = [
     "changed_attempts",
     "changed_messages",
     "contents",
+    "deliveries",
+    "delivery_attempts",
     "deltas",
     "dropped",
     "events",
+    "finished_deliveries",
     "history_of",
     "known_events",
     "lock_messages",

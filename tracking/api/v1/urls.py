@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tracking.api.v1 import views
+from tracking.api.v1 import views, webhooks
 
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
@@ -15,5 +15,19 @@ urlpatterns = [
     path("notifications/<str:notification>/retry", views.Retry.as_view(), name="notification-retry"),
     path("notifications/<str:notification>/cancel", views.Cancel.as_view(), name="notification-cancel"),
     path("batches/<str:batch>", views.Batch.as_view(), name="batch"),
+    path("webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
+    path("webhooks/<str:webhook>", webhooks.Webhook.as_view(), name="webhook"),
+    path("webhooks/<str:webhook>/activate", webhooks.Activate.as_view(), name="webhook-activate"),
+    path("webhooks/<str:webhook>/deactivate", webhooks.Deactivate.as_view(), name="webhook-deactivate"),
+    path("webhooks/<str:webhook>/rotate-secret", webhooks.RotateSecret.as_view(), name="webhook-rotate-secret"),
+    path("webhooks/<str:webhook>/test", webhooks.Test.as_view(), name="webhook-test"),
+    path("webhooks/<str:webhook>/replay", webhooks.Replay.as_view(), name="webhook-replay"),
+    path("webhooks/<str:webhook>/deliveries", webhooks.Deliveries.as_view(), name="webhook-deliveries"),
+    path("webhooks/<str:webhook>/deliveries/<str:delivery>", webhooks.Delivery.as_view(), name="webhook-delivery"),
+    path(
+        "webhooks/<str:webhook>/deliveries/<str:delivery>/replay",
+        webhooks.DeliveryReplay.as_view(),
+        name="webhook-delivery-replay",
+    ),
     path("<path:rest>", views.Nowhere.as_view()),
 ]
