@@ -1,7 +1,8 @@
 """The console's pages: server time with very many messages, beside the same page with 10,000.
 
-Two databases, filled alike, and one process that asks now one, now the other through the real application: Django's test
-client runs every middleware, view and template, and leaves out the network. Whatever disturbs the machine disturbs both.
+Two databases, filled alike, and one process that asks now one, now the other through the real application: Django's
+test client runs every middleware, view and template, and leaves out the network. What disturbs the machine disturbs
+both.
 """
 
 from __future__ import annotations
