@@ -24,6 +24,7 @@ def server_url() -> str:
 
 
 @pytest.mark.processes
+@pytest.mark.timeout(420)
 def test_every_row_runs_at_a_tiny_size(tmp_path: Path) -> None:
     result = tmp_path / "bench.json"
     tiny = ["--scale", "0.001", "--repeats", "1", "--weeks", "2", "--json", str(result)]
