@@ -18,7 +18,7 @@ import django
 
 django.setup()
 
-from tests.benchmarks import bulk_status, receipts, sending, submit  # noqa: E402
+from tests.benchmarks import bulk_status, console, receipts, sending, submit  # noqa: E402
 from tests.benchmarks.row import Measured, Row  # noqa: E402
 from tests.benchmarks.stage import Stage  # noqa: E402
 
@@ -38,11 +38,19 @@ def main(wanted: argparse.Namespace, logs: Path) -> int:
     with closing(Stage(os.environ["DATABASE_URL"], logs, wanted.weeks)) as stage:
         head = machine(stage)
         print(" · ".join(f"{name} {value}" for name, value in head.items()), flush=True)
-        print(_line("row", "counted", "ours/s", "floor/s", "ratio", "aim", "", "note"), flush=True)
-        found = [measure(make(stage, wanted.scale), wanted.repeats) for make in rows(wanted)]
+        chosen = rows(wanted)
+        if chosen:
+            print(_line("row", "counted", "ours/s", "floor/s", "ratio", "aim", "", "note"), flush=True)
+        found: list[Measured | console.Timed] = [measure(make(stage, wanted.scale), wanted.repeats) for make in chosen]
+        if not wanted.only or console.FAMILY in wanted.only:
+            found += console.run(stage.url, int(wanted.messages * wanted.scale), wanted.weeks, _show)
     if wanted.json:
         wanted.json.write_text(json.dumps({**head, "rows": [one.as_dict() for one in found]}, indent=2) + "\n")
     return 0
+
+
+def _show(line: str) -> None:
+    print(line, flush=True)
 
 
 def machine(stage: Stage) -> dict[str, str]:

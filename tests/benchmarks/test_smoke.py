@@ -24,12 +24,13 @@ def server_url() -> str:
 
 
 @pytest.mark.processes
+@pytest.mark.timeout(420)
 def test_every_row_runs_at_a_tiny_size(tmp_path: Path) -> None:
     result = tmp_path / "bench.json"
     tiny = ["--scale", "0.001", "--repeats", "1", "--weeks", "2", "--json", str(result)]
     command = [sys.executable, "-m", "tests.benchmarks", *tiny]
     environment = {**os.environ, "DATABASE_URL": server_url()}
-    done = subprocess.run(command, cwd=BASE, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=BASE, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(result.read_text())["rows"]
     assert {row["family"] for row in rows} == set(FAMILIES)
