@@ -88,7 +88,9 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
     def save(self, commit: bool = True) -> Any:
         secret = {setting.name for setting in self.adapter.settings if setting.secret}
         self.instance.settings = {name: value for name, value in self._values.items() if name not in secret}
-        self.instance.credentials = {name: self._values[name] for name in secret if self._values[name] != ""}
+        rotated = {f"{name}{base.PREVIOUS}" for name in secret}  # still accepted: `providers.rotation` looks after them
+        kept = {name: value for name, value in self._secrets.items() if name in rotated}
+        self.instance.credentials = kept | {name: self._values[name] for name in secret if self._values[name] != ""}
         return super().save(commit)
 
 

@@ -5,6 +5,7 @@ from tracking.models.intake import IdempotencyKey, Suppression
 from tracking.models.message import Attempt, Batch, Content, Event, Message
 from tracking.models.project import ApiKey, Grant, Project, Scope
 from tracking.models.queue import Heartbeat, QueueRow, Switch
+from tracking.models.remap import Remap, RemapState
 from tracking.models.stats import (
     HourCheck,
     MetricDelta,
@@ -37,6 +38,8 @@ __all__ = [
     "Nonce",
     "Project",
     "QueueRow",
+    "Remap",
+    "RemapState",
     "Scope",
     "Suppression",
     "Switch",
