@@ -1,7 +1,7 @@
 """What operators said of words and codes that an adapter does not know, put over what the adapter made of them. Pure.
 
-Called by tracking wherever an adapter's answer comes in (receipts, failed hand-overs) and when history is read again. The
-table in `data/error_classes.csv` comes first: a rule only speaks where the adapter said `known=False`.
+Called by tracking wherever an adapter's answer comes in (receipts, failed hand-overs) and when history is read again.
+The table in `data/error_classes.csv` comes first: a rule only speaks where the adapter said `known=False`.
 """
 
 from __future__ import annotations

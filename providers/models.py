@@ -121,7 +121,7 @@ class Circuit(models.Model):
 
 
 class ErrorMapping(models.Model):
-    """What an operator says that a vendor's word, code or text means. It counts only where the adapter does not know."""
+    """What an operator says that a vendor's word, code or text means. It counts where the adapter does not know."""
 
     OUTCOMES = [(kind.value, kind.value) for kind in mapping.OUTCOMES]
     FAILURES = [(failure.value, failure.value) for failure in mapping.FAILURES]

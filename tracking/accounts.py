@@ -1,7 +1,7 @@
 """Provider accounts with their adapters and mapped codes, kept for two seconds in each process.
 
-Called by hooks, receive, remap and dispatch. Opening the sealed credentials for every receipt would cost more than storing
-it; two seconds is what an operator's change takes to reach every process.
+Called by hooks, receive, remap and dispatch. Opening the sealed credentials for every receipt would cost more than
+storing it; two seconds is what an operator's change takes to reach every process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What an event's `detail` says about how it was understood, in the words that are ours. Pure; for receive, dispatch, remap.
+"""What an event's `detail` says about how it was understood. Pure; used by receive, dispatch and remap.
 
-An event that an adapter could not classify is marked `unmapped`; once an operator's rule speaks for it, `mapped` names the
-rule instead, and `told` keeps what the adapter had made of it. Two partial indexes of the event table find them.
+An event that an adapter could not classify is marked `unmapped`; once an operator's rule speaks for it, `mapped` names
+the rule instead, and `told` keeps what the adapter had made of it. Two partial indexes of the event table find them.
 """
 
 from __future__ import annotations

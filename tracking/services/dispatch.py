@@ -251,7 +251,7 @@ def finish(outcomes: Sequence[Outcome]) -> None:
 
 
 def _map(outcome: Outcome) -> None:
-    """What an operator said of the refusal, where the adapter does not know. Not in a sender thread: rules are stored."""
+    """What an operator said of the refusal, where the adapter does not know. Not for sender threads: it may query."""
     error = outcome.error
     if error is None or error.classification.known or error.failure is FailureClass.AMBIGUOUS:
         return

@@ -149,7 +149,8 @@ def stored_rules(run_id: int) -> Sequence[Rule]:
 
 
 def rules_of(kind: str, *, without: int | None = None) -> Sequence[Rule]:
-    return mapping.in_order(stored.rule() for stored in ErrorMapping.objects.filter(kind=kind).exclude(pk=without))
+    stored = [each for each in ErrorMapping.objects.filter(kind=kind) if each.pk != without]
+    return mapping.in_order(each.rule() for each in stored)
 
 
 def _step(run: Remap, rules: Sequence[Rule]) -> bool:
@@ -205,7 +206,7 @@ _CANDIDATES = (
 def _candidates(kind: str, since: UUID, place: tuple[UUID, str], limit: int) -> list[_Event]:
     """The next events of accounts of that kind which an adapter did not know, newest message first."""
     known = list(ProviderAccount.objects.filter(kind=kind).values_list("pk", flat=True))
-    params = {"accounts": known, "since": since, "message": place[0], "key": place[1], "limit": limit}
+    params: dict[str, Any] = {"accounts": known, "since": since, "message": place[0], "key": place[1], "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(_CANDIDATES, params)
         return [
