@@ -59,6 +59,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_filters",
     "django_q",
+    "django_htmx",  # its static files
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

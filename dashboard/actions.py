@@ -14,14 +14,20 @@ from django.urls import URLPattern, path
 Deed = Callable[[HttpRequest, Any], HttpResponse | None]
 
 
-def url(model_admin: admin.ModelAdmin[Any], name: str, deed: Deed, *, key: str = "int") -> URLPattern:
-    """`…/<key>/<name>/`: by POST and with the permission to change. Without a result, back to the object's page."""
+def url(
+    model_admin: admin.ModelAdmin[Any], name: str, deed: Deed, *, key: str = "int", permission: str = ""
+) -> URLPattern:
+    """`…/<key>/<name>/`: by POST and with the permission, by default to change. Without a result, back to the page."""
 
     def view(request: HttpRequest, pk: Any) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         found = model_admin.get_queryset(request).filter(pk=pk).first()
-        if not model_admin.has_change_permission(request, found):
+        if permission:
+            allowed = model_admin.has_view_or_change_permission(request, found) and request.user.has_perm(permission)
+        else:
+            allowed = model_admin.has_change_permission(request, found)
+        if not allowed:
             raise PermissionDenied
         if found is None:
             raise Http404

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 from django.utils.html import escape
 
-from providers import base, registry
+from providers import base, registry, rotation
 from providers.models import ProviderAccount
 from providers.vault import SealBroken
 from tracking import address
@@ -161,6 +161,38 @@ class TestSendForm(forms.Form):
 
     def clean_recipient(self) -> str:
         return _normal(self.account.channel, self.cleaned_data["recipient"], "")
+
+
+class RotateForm(forms.Form):
+    """A new secret or hook address beside the old one."""
+
+    name = forms.CharField(max_length=50, widget=forms.HiddenInput)
+    value = forms.CharField(
+        max_length=500,
+        required=False,
+        label="New value",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "spellcheck": "false"}),
+    )
+    days = forms.IntegerField(min_value=1, max_value=90, initial=7, label="Days that the old one is accepted")
+
+    def __init__(self, *args: Any, item: rotation.Rotating | None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if item is None:
+            return
+        self.auto_id = f"rotate_{item.name}_%s"  # there are several on a page
+        self.fields["name"].initial = item.name
+        value = self.fields["value"]
+        value.required = not item.made_here
+        value.help_text = "Empty: one is made here." if item.made_here else "The provider makes it: copy it from there."
+        if item.name == rotation.HOOK_TOKEN:
+            self.fields["value"].widget = forms.HiddenInput()
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if name != self.fields["name"].initial:
+            raise ValidationError("There is nothing of that name to rotate.")
+        return name
 
 
 def _normal(channel: str, value: str, region: str) -> str:

@@ -13,7 +13,7 @@ from dashboard import overview
 # The order of the navigation; what is not named here follows at its end.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Delivery", ("tracking.Message", "tracking.Batch")),
-    ("Providers", ("providers.ProviderAccount", "tracking.Inbound", "tracking.Unmatched")),
+    ("Providers", ("providers.ProviderAccount", "providers.ErrorMapping", "tracking.Inbound", "tracking.Unmatched")),
     ("Applications", ("tracking.Project", "tracking.ApiKey")),
     ("Control", ("tracking.Suppression", "tracking.Switch")),
     ("People", ("auth.User", "auth.Group")),

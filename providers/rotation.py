@@ -66,6 +66,8 @@ def rotate(*, account_id: int, name: str, days: int, value: str = "") -> str:
     """The new value, which is to be shown once: `value`, or one that is made here. Raises Refused."""
     with transaction.atomic():
         account, item = _locked(account_id, name)
+        if item.previous:
+            raise Refused(f"{item.label}: the one before is still accepted. End it first: only two count at once.")
         until = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
         if item.name == HOOK_TOKEN:
             account.hook_token_previous, account.hook_token = account.hook_token, new_hook_token()

@@ -1,5 +1,5 @@
 """The admin's pages, by theme. Imported by Django's autodiscovery."""
 
-from dashboard.admin import accounts, inbound, messages, projects, sending
+from dashboard.admin import accounts, codes, inbound, messages, projects, sending
 
-__all__ = ["accounts", "inbound", "messages", "projects", "sending"]
+__all__ = ["accounts", "codes", "inbound", "messages", "projects", "sending"]
