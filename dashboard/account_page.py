@@ -24,7 +24,7 @@ from tracking.metrics import Scope, Step
 from tracking.models import Inbound, QueueRow
 
 BOUND = 10_000  # queue rows counted at most
-RECEIPTS = 15  # on one page
+RECEIPTS = 8  # on one page
 LOOKED_THROUGH = 20_000  # requests of all accounts, for one page of receipts
 FAILURES = 1_000  # attempts with a failure that are looked at
 READ = 64 * 1024  # bytes of a request that are read to say what it holds

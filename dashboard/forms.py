@@ -240,7 +240,13 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Suppression
-        fields = ("project", "channel", "address")
+        fields = ("project", "channel", "address", "note")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["note"].required = True
+        self.fields["note"].label = "Why"
+        self.fields["note"].help_text = "For whoever asks why nothing arrives."
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -255,6 +261,12 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]
         if suppress.suppressed(project.pk, [(channel, cleaned["address"])]):
             self.add_error("address", "It is on the list already.")
         return cleaned
+
+
+class LiftForm(forms.Form):
+    """Take an address off the suppression list."""
+
+    reason = forms.CharField(max_length=300, label="Why is it lifted?")
 
 
 class SwitchForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -136,9 +136,9 @@ def _statement(question: Question, now: datetime) -> tuple[str, dict[str, Any]]:
             end = f"m.start + interval '{tier.width.total_seconds():.0f} s'"
             overdue = f"sum(m.in_flight) FILTER (WHERE {end} <= CASE m.channel {slow} END)"
             arms.append(
-                f"SELECT s.step, ({question.key.format(end=end)})::text AS key, ARRAY[{sums}, {overdue}], NULL, NULL,"
-                f" NULL::jsonb, NULL FROM {_unnest(tier.table, spans, params)} JOIN {tier.table} m ON m.start >= s.low"
-                f" AND m.start < s.high WHERE {question.where} GROUP BY 1, 2"
+                f"SELECT s.step, ({question.key.format(end=end)})::text AS key, ARRAY[{sums}, {overdue}], NULL::text,"
+                f" NULL::timestamptz, NULL::jsonb, NULL::bigint FROM {_unnest(tier.table, spans, params)}"
+                f" JOIN {tier.table} m ON m.start >= s.low AND m.start < s.high WHERE {question.where} GROUP BY 1, 2"
             )
     whole = [_whole(span, now) for span in question.spans]
     end = "m.minute + interval '60 s'"

@@ -21,6 +21,8 @@ class Entry:
     address: str
     reason: str
     message_id: UUID | None = None
+    made_by: str = ""
+    note: str = ""
 
 
 def address_hash(channel: str, address: str) -> bytes:
@@ -38,6 +40,8 @@ def add(entries: Iterable[Entry]) -> int:
             address=entry.address,
             reason=entry.reason,
             message_id=entry.message_id,
+            made_by=entry.made_by,
+            note=entry.note,
         )
         for entry in entries
     ]
