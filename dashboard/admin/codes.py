@@ -93,7 +93,8 @@ class CodeAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         context = self._frame(
             request, title=str(found) if found else "What does it mean?", form=form, effect=effect, original=found
         )
-        context |= {"previewed": remap.PREVIEWED, "days": form["days"].value()}
+        steps = effect.statuses.most_common() if effect else ()
+        context |= {"previewed": remap.PREVIEWED, "days": form["days"].value(), "steps": steps}
         return TemplateResponse(request, f"{TEMPLATES}form.html", context)
 
     def _apply(self, request: HttpRequest, form: MappingForm, found: ErrorMapping | None) -> HttpResponse:

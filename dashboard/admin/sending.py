@@ -102,12 +102,12 @@ class SuppressionAdmin(ReadOnlyAdmin):
         """Lifting: the address may be sent to again. By POST, with a reason that stays on record."""
         if not self.has_delete_permission(request):
             raise PermissionDenied
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
         found = self._found(object_id)
         if found is None:
             notices.warning(request, "It is not on the list (any more).")
             return redirect("admin:tracking_suppression_changelist")
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
         form = LiftForm(request.POST)
         if not form.is_valid():
             notices.error(request, f"Reason: {' '.join(form.errors['reason'])}")
