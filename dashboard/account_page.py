@@ -140,7 +140,9 @@ def shown(value: float | None, unit: str) -> str:
 
 
 def _change(value: float | None, was: float | None, unit: str) -> str:
-    if value is None or was is None:
+    if value is None:
+        return "nothing to count"
+    if was is None:
         return "nothing to compare with"
     if unit == "%":
         points = (value - was) * 100

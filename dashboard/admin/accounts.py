@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -228,7 +229,8 @@ class AccountAdmin(AccountActions, ListedFiltersOnly, admin.ModelAdmin):  # type
             "account": account,
             "state": self.state(account),
             "adapter": described(account.kind),
-            "circuit": circuit_of(account),
+            "circuit": (found := circuit_of(account)),
+            "shut": found is not None and found.open_until is not None and found.open_until > datetime.now(UTC),
             "seal_broken": seal_broken(account),
             "can_change": can_change,
             "can_test": request.user.has_perm(TEST),

@@ -110,7 +110,7 @@ class SuppressionAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["POST"])
         form = LiftForm(request.POST)
         if not form.is_valid():
-            notices.error(request, f"Reason: {' '.join(form.errors['reason'])}")
+            notices.error(request, f"Reason: {' '.join(map(str, form.errors['reason']))}")
             return redirect("admin:tracking_suppression_change", found.pk)
         why = f"Lifted: {form.cleaned_data['reason']}"
         nameless: Any = [_nameless(found)]
