@@ -23,8 +23,9 @@ from providers.mapping import Reading, Rule
 from providers.models import ErrorMapping, ProviderAccount
 from tracking import accounts, ids, marks
 from tracking.models import Remap, RemapState
+from tracking.rows import MessageRow
 from tracking.services import suppress
-from tracking.services.record import DISPATCH, refold
+from tracking.services.record import DISPATCH, Change, refold
 from tracking.statuses import FactKind, Status
 
 SLICE = 200  # events of one transaction
@@ -235,15 +236,23 @@ def _apply(found: Sequence[_Event], rules: Sequence[Rule], effect: Effect) -> No
     effect.messages += len({change["message_id"] for change in changes})
     effect.statuses.update((str(each.before), str(each.message.status)) for each in after if _moved(each))
     bad = {change["message_id"] for change in changes if change["suppress"]}
-    effect.suppressed += suppress.add(
-        suppress.Entry(row.project_id, row.channel, row.recipient, "hard_bounce", row.id)
-        for row in (each.message for each in after)
-        if row.id in bad and row.status in _ENDED_BADLY
-    )
+    messages = (each.message for each in after)
+    effect.suppressed += _suppress([row for row in messages if row.id in bad and row.status in _ENDED_BADLY])
 
 
-def _moved(change: Any) -> bool:
-    return bool(change.before != change.message.status)
+def _moved(change: Change) -> bool:
+    return change.before != change.message.status
+
+
+def _suppress(rows: Sequence[MessageRow]) -> int:
+    """How many recipients were not on the list yet."""
+    added = 0
+    for project_id in {row.project_id for row in rows}:
+        mine = {(row.channel, row.recipient): row for row in rows if row.project_id == project_id}
+        fresh = mine.keys() - suppress.suppressed(project_id, mine)
+        suppress.add(suppress.Entry(project_id, *pair, "hard_bounce", mine[pair].id) for pair in fresh)
+        added += len(fresh)
+    return added
 
 
 def _change(event: _Event, rules: Sequence[Rule]) -> dict[str, Any] | None:

@@ -30,8 +30,8 @@ def address_hash(channel: str, address: str) -> bytes:
     return digest(settings.ADDRESS_KEY.encode(), f"{channel}:{address.casefold()}".encode(), sha256)
 
 
-def add(entries: Iterable[Entry]) -> int:
-    """An entry that stands already is left as it is. How many were given."""
+def add(entries: Iterable[Entry]) -> None:
+    """An entry that stands already is left as it is."""
     rows = [
         Suppression(
             project_id=entry.project_id,
@@ -47,7 +47,6 @@ def add(entries: Iterable[Entry]) -> int:
     ]
     if rows:
         Suppression.objects.bulk_create(rows, ignore_conflicts=True)
-    return len(rows)
 
 
 def suppressed(project_id: int, recipients: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
