@@ -35,9 +35,8 @@ class MappingForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         self._choose("outcome", list(OUTCOMES.items()))
         self._choose("failure", [(value, words.failure(value)) for value, _ in ErrorMapping.FAILURES])
-        self.fields[
-            "failure"
-        ].help_text = "Counts where it failed or bounced. A refused hand-over is repeated where it is temporary."
+        failure = self.fields["failure"]
+        failure.help_text = "Counts where it failed or bounced. A refused hand-over is repeated where it is temporary."
         self.fields["bounce"].help_text = "Counts where it bounced."
         if self.instance.pk:  # another kind would be another code
             self.fields["kind"].disabled = True
