@@ -17,7 +17,7 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 
 from dashboard.models import AlertChannel, AlertRule, SavedView
-from providers.models import ProviderAccount
+from providers.models import ErrorMapping, ProviderAccount
 from tracking.models import ApiKey, Endpoint, Grant, Project, Switch
 
 SECRET = "(secret)"
@@ -28,9 +28,12 @@ _TIMES = ["created_at", "changed_at"]
 def register() -> None:
     """A row for each model whose changes are on record. Models of recipients are not: see `note`."""
     auditlog.register(
-        ProviderAccount, mask_fields=["sealed_credentials", "hook_token"], exclude_fields=[*_TIMES, "projects"]
+        ProviderAccount,
+        mask_fields=["sealed_credentials", "hook_token", "hook_token_previous"],
+        exclude_fields=[*_TIMES, "projects"],
     )
     auditlog.register(Project, exclude_fields=[*_TIMES, "api_keys", "accounts"])
+    auditlog.register(ErrorMapping, exclude_fields=_TIMES)
     auditlog.register(Grant)
     auditlog.register(ApiKey, exclude_fields=[*_TIMES, "hashed"])
     states = ["disabled_at", "failing_since", "last_attempt_at", "hold_until", "deliveries"]

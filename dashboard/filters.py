@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from providers.models import CHANNELS, ProviderAccount
 from tracking import ids
 from tracking.models import InboundState, Project
+from tracking.models.intake import REASONS
 
 _CODES = "_postroom_codes"
 
@@ -99,6 +100,13 @@ class AccountFilter(Equals):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
         return sorted(codes(request)["account"].items(), key=lambda item: item[1])
+
+
+class ReasonFilter(Equals):
+    title, parameter_name = "reason", "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(reason, reason.replace("_", " ")) for reason in REASONS]
 
 
 class StateFilter(Equals):

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 from django.utils.html import escape
 
-from providers import base, registry
+from providers import base, registry, rotation
 from providers.models import ProviderAccount
 from providers.vault import SealBroken
 from tracking import address
@@ -88,7 +88,9 @@ class AccountForm(forms.ModelForm):  # type: ignore[type-arg]
     def save(self, commit: bool = True) -> Any:
         secret = {setting.name for setting in self.adapter.settings if setting.secret}
         self.instance.settings = {name: value for name, value in self._values.items() if name not in secret}
-        self.instance.credentials = {name: self._values[name] for name in secret if self._values[name] != ""}
+        rotated = {f"{name}{base.PREVIOUS}" for name in secret}  # still accepted: `providers.rotation` looks after them
+        kept = {name: value for name, value in self._secrets.items() if name in rotated}
+        self.instance.credentials = kept | {name: self._values[name] for name in secret if self._values[name] != ""}
         return super().save(commit)
 
 
@@ -161,6 +163,38 @@ class TestSendForm(forms.Form):
         return _normal(self.account.channel, self.cleaned_data["recipient"], "")
 
 
+class RotateForm(forms.Form):
+    """A new secret or hook address beside the old one."""
+
+    name = forms.CharField(max_length=50, widget=forms.HiddenInput)
+    value = forms.CharField(
+        max_length=500,
+        required=False,
+        label="New value",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "spellcheck": "false"}),
+    )
+    days = forms.IntegerField(min_value=1, max_value=90, initial=7, label="Days that the old one is accepted")
+
+    def __init__(self, *args: Any, item: rotation.Rotating | None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if item is None:
+            return
+        self.auto_id = f"rotate_{item.name}_%s"  # there are several on a page
+        self.fields["name"].initial = item.name
+        value = self.fields["value"]
+        value.required = not item.made_here
+        value.help_text = "Empty: one is made here." if item.made_here else "The provider makes it: copy it from there."
+        if item.name == rotation.HOOK_TOKEN:
+            self.fields["value"].widget = forms.HiddenInput()
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if name != self.fields["name"].initial:
+            raise ValidationError("There is nothing of that name to rotate.")
+        return name
+
+
 def _normal(channel: str, value: str, region: str) -> str:
     try:
         return address.normal(channel, value, region)
@@ -212,7 +246,13 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Suppression
-        fields = ("project", "channel", "address")
+        fields = ("project", "channel", "address", "note")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["note"].required = True
+        self.fields["note"].label = "Why"
+        self.fields["note"].help_text = "For whoever asks why nothing arrives."
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -227,6 +267,12 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]
         if suppress.suppressed(project.pk, [(channel, cleaned["address"])]):
             self.add_error("address", "It is on the list already.")
         return cleaned
+
+
+class LiftForm(forms.Form):
+    """Take an address off the suppression list."""
+
+    reason = forms.CharField(max_length=300, label="Why is it lifted?")
 
 
 class SwitchForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -41,6 +41,7 @@ OPERATOR = (
     "tracking.pause_project",
     "providers.test_provideraccount",
     "providers.reset_circuit",
+    "providers.change_errormapping",
     # incidents
     "dashboard.acknowledge_*",
     "dashboard.mute_*",

@@ -23,7 +23,7 @@ def context(request: Inbound) -> dict[str, Any]:
     body = bytes(request.body)
     bound = accounts.by_id(request.account_id)
     kind, shown = body_text(body, str(dict(request.headers).get("content-type", "")))
-    receipts, unread = _receipts(request, body)
+    receipts, unread = read_receipts(request, body)
     return {
         "title": "Inbound request",
         "inbound": request,
@@ -70,7 +70,7 @@ def _hex(body: bytes) -> str:
     return "\n".join(lines)
 
 
-def _receipts(request: Inbound, body: bytes) -> tuple[list[Receipt], str]:
+def read_receipts(request: Inbound, body: bytes) -> tuple[list[Receipt], str]:
     """What the adapter reads in the request today; else why it cannot."""
     bound = accounts.by_id(request.account_id)
     if bound is None:

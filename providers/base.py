@@ -8,6 +8,7 @@ as a class attribute, so that the dispatcher, the hook and the admin need no spe
 from __future__ import annotations
 
 import enum
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -199,6 +200,10 @@ class Setting:
     type: type = str  # str, int, float, bool or dict
     help: str = ""
     choices: tuple[str, ...] = ()
+    rotates: bool = False  # proves receipts: while it is changed, the old one is accepted beside the new one
+
+
+PREVIOUS = "_previous"  # ends the name under which the old value of such a setting is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +239,16 @@ class Provider:
 
     def __init__(self, account: Account) -> None:
         self.account = account
+
+    def accepted(self, name: str) -> tuple[str, ...]:
+        """The values of a setting that rotates: the current one first, then the old one while it is accepted."""
+        found = (self.account.settings.get(key) for key in (name, f"{name}{PREVIOUS}"))
+        return tuple(str(value) for value in found if value)
+
+    @classmethod
+    def new_secret(cls, name: str) -> str:
+        """A fresh value of a setting that rotates; "" where the vendor makes it and an operator brings it here."""
+        return secrets.token_urlsafe(32)
 
     def send(self, outbound: Outbound) -> SendResult:
         """Hand one message over. Raises ProviderError; anything else that is raised counts as ambiguous."""

@@ -45,9 +45,13 @@ class HttpGateway(Provider):
     channels = frozenset(Channel)
     settings = (
         Setting("url", "Address", required=True, help="messages are posted here"),
-        Setting("secret", "Secret", secret=True, required=True, help="whsec_… or plain base64, 24 bytes or more"),
         Setting(
-            "secret_previous", "Previous secret", secret=True, help="stays valid while the other side changes over"
+            "secret",
+            "Secret",
+            secret=True,
+            required=True,
+            rotates=True,
+            help="whsec_… or plain base64, 24 bytes or more",
         ),
         Setting("status_url", "Status address", help="asked what became of a hand-over whose answer was lost"),
         Setting("idempotent", "Honours Idempotency-Key", default=True, type=bool, help="a second send is then safe"),
@@ -66,7 +70,7 @@ class HttpGateway(Provider):
 
     def __init__(self, account: Account) -> None:
         super().__init__(account)
-        self._secrets = [str(account.settings.get(name) or "") for name in ("secret", "secret_previous")]
+        self._secrets = self.accepted("secret")
         self._policy = None if account.settings.get("allow_private") else AddressPolicy()
         # What the vendor behind the gateway can do is the account's to say, not the class's.
         self.takes_idempotency_key = account.settings.get("idempotent") is not False
@@ -135,14 +139,17 @@ class HttpGateway(Provider):
         return gateway_events.read_all(said["events"])
 
     @classmethod
+    def new_secret(cls, name: str) -> str:
+        return signing.new_secret()
+
+    @classmethod
     def check(cls, settings: Mapping[str, Any]) -> dict[str, str]:
         errors = {}
-        for name in ("secret", "secret_previous"):
-            try:
-                if settings.get(name):
-                    signing.key_of(str(settings[name]))
-            except ValueError as error:
-                errors[name] = str(error)
+        try:
+            if settings.get("secret"):
+                signing.key_of(str(settings["secret"]))
+        except ValueError as error:
+            errors["secret"] = str(error)
         if not settings.get("secret"):
             errors["secret"] = "needed: without it neither messages nor receipts can be trusted"
         for name in ("url", "status_url"):

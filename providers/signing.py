@@ -1,6 +1,7 @@
 """Signatures as Standard Webhooks has them: three headers, HMAC-SHA256 over `id.timestamp.body`. Pure.
 
-Called by the adapters that speak it. Several secrets may be valid at once, so that they can be changed without a gap.
+Called by the adapters that speak it, `same` by every adapter that compares secrets. Several secrets may be valid at
+once, so that they can be changed without a gap.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -29,6 +31,15 @@ def key_of(secret: str) -> bytes:
     if len(key) < MIN_KEY:
         raise ValueError(f"shorter than {MIN_KEY} bytes")
     return key
+
+
+def new_secret() -> str:
+    return _PREFIX + base64.b64encode(os.urandom(MIN_KEY)).decode()
+
+
+def same(given: bytes, accepted: Iterable[bytes]) -> bool:
+    """Whether it is one of those. Each is compared, in constant time, whatever the others said."""
+    return sum(hmac.compare_digest(given, one) for one in accepted) > 0
 
 
 def headers(secrets: Iterable[str], *, identifier: str, at: datetime, body: bytes) -> dict[str, str]:
@@ -54,7 +65,7 @@ def verify(secrets: Iterable[str], *, given: Mapping[str, str], body: bytes, now
         offered = [one.encode() for one in given.get("webhook-signature", "").split()[:10]]
     except ValueError as error:  # a secret that is no key, a header that is no text
         raise VerificationFailed(str(error)) from error
-    if not any(hmac.compare_digest(one, other) for one in wanted for other in offered):
+    if not sum(same(one, wanted) for one in offered):
         raise VerificationFailed("wrong signature")
 
 

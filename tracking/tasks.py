@@ -6,9 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 
+from providers import rotation
 from tracking import jobs, loops, partitions
 from tracking.models import IdempotencyKey, Nonce
 from tracking.services import check_run, deliveries, rollup
+from tracking.services import remap as service
+
+SLICE = 15.0  # seconds
 
 
 def dispatch_loop(slot: int) -> None:
@@ -41,6 +45,14 @@ def publish_loop(slot: int) -> None:
 def tick() -> None:
     loops.beat("tick", 0, {})
     jobs.start_missing()
+    for run_id in service.abandoned():
+        jobs.later("tracking.tasks.remap", run_id)
+
+
+def remap(run_id: int) -> None:
+    """A slice of a run of mappings over history; the next one follows."""
+    if not service.work(run_id, seconds=SLICE):
+        jobs.later("tracking.tasks.remap", run_id)
 
 
 def ensure_partitions() -> None:
@@ -52,6 +64,7 @@ def prune() -> None:
     IdempotencyKey.objects.filter(created_at__lt=now - timedelta(hours=settings.IDEMPOTENCY_HOURS)).delete()
     Nonce.objects.filter(seen_at__lt=now - timedelta(days=2)).delete()
     jobs.prune_tasks()
+    rotation.forget_expired()
     rollup.drop_minutes()
     deliveries.prune(now)
 

@@ -1,32 +1,40 @@
-"""Provider accounts: set up, tried out, watched. Secrets go in and never come out."""
+"""Provider accounts: set up, watched, tried out, acted on. Secrets go in and never come out."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib import messages as notices
-from django.http import HttpRequest, HttpResponse
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_safe
 
-from dashboard import actions, words
+from dashboard import account_page
+from dashboard.admin.account_actions import RESET, TEMPLATES, TEST, AccountActions, page_url, rotating
 from dashboard.filters import ListedFiltersOnly
-from dashboard.forms import CLEAR, TestSendForm, account_form, field_name
+from dashboard.forms import CLEAR, RotateForm, TestSendForm, account_form, field_name
 from dashboard.templatetags.postroom import tag
 from providers import base, registry
-from providers.base import Channel, Outbound, ProviderError
 from providers.models import Circuit, ProviderAccount
 from providers.vault import SealBroken
-from tracking import accounts, circuit, ids, wake
+from tracking import accounts, wake
 from tracking.models import Grant
 from tracking.services import route
 
-TEST, RESET = "providers.test_provideraccount", "providers.reset_circuit"
-SHOWN_TEXT = 500  # characters of a vendor's answer in a notice
+
+class Accounts(ChangeList):
+    def url_for_result(self, result: Any) -> str:
+        return page_url(result)
 
 
 class GrantInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -61,15 +69,18 @@ def described(kind: str) -> dict[str, Any] | None:
 
 
 @admin.register(ProviderAccount)
-class AccountAdmin(ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class AccountAdmin(AccountActions, ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("code", "kind", "channel", "state", "rate", "in_flight", "weight", "price")
     list_filter = ("channel", "kind", "enabled")
     list_select_related = ("circuit",)
     search_fields = ("code", "name")
     show_full_result_count = False
     inlines = (GrantInline,)
-    add_form_template = "admin/providers/provideraccount/form.html"
-    change_form_template = "admin/providers/provideraccount/form.html"
+    add_form_template = f"{TEMPLATES}form.html"
+    change_form_template = f"{TEMPLATES}form.html"
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return Accounts
 
     def has_delete_permission(self, request: HttpRequest, obj: ProviderAccount | None = None) -> bool:
         return False  # messages refer to it for ever: it is disabled instead
@@ -109,7 +120,7 @@ class AccountAdmin(ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-ar
                 "title": "Add a provider account",
                 "kinds": [(kind, described(kind)) for kind in registry.kinds()],
             }
-            return TemplateResponse(request, "admin/providers/provideraccount/kinds.html", context)
+            return TemplateResponse(request, f"{TEMPLATES}kinds.html", context)
         return super().add_view(request, form_url, extra_context)
 
     def _kind(self, request: HttpRequest, account: ProviderAccount | None) -> str:
@@ -177,47 +188,81 @@ class AccountAdmin(ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-ar
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         account = self.get_object(request, object_id) if object_id else None
-        extra = {"panel": self._panel(request, account)} if account and request.method == "GET" else {}
+        extra = {"seal_broken": seal_broken(account), "page_url": page_url(account)} if account else {}
         return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
 
-    def _panel(self, request: HttpRequest, account: ProviderAccount) -> dict[str, Any]:
-        return {
-            "account": account,
-            "adapter": described(account.kind),
-            "circuit": circuit_of(account),
-            "can_test": request.user.has_perm(TEST),
-            "can_reset": request.user.has_perm(RESET),
-            "may_know_hook": self.has_change_permission(request, account),
-            "test_form": TestSendForm(account=account),
-            "messages_url": f"{reverse('admin:tracking_message_changelist')}?account={account.pk}",
-            "inbound_url": f"{reverse('admin:tracking_inbound_changelist')}?account={account.pk}",
-            "seal_broken": seal_broken(account),
-        }
+    def response_post_save_change(self, request: HttpRequest, obj: ProviderAccount) -> HttpResponseRedirect:
+        return redirect(page_url(obj))
 
-    # --- actions
+    # --- the page
 
     def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
         return [
-            actions.url(self, "reset-circuit", self.reset_circuit, permission=RESET),
-            actions.url(self, "test-send", self.test_send, permission=TEST),
+            path("<int:pk>/", view(self.page), name="providers_provideraccount_page"),
+            path("<int:pk>/receipts/", view(self.receipts), name="providers_provideraccount_receipts"),
+            path("<int:pk>/failures/", view(self.failures), name="providers_provideraccount_failures"),
+            *self.action_urls(),
             *super().get_urls(),
         ]
 
-    def reset_circuit(self, request: HttpRequest, account: ProviderAccount) -> None:
-        circuit.reset(account.pk)
-        wake.after_commit(wake.DISPATCH)
-        self.log_change(request, account, "Reset the circuit.")
-        notices.success(request, "The circuit is closed: the account is tried again at once.")
+    def _viewed(self, request: HttpRequest, pk: int) -> ProviderAccount:
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        found: ProviderAccount = get_object_or_404(self.get_queryset(request).select_related("circuit"), pk=pk)
+        return found
 
-    def test_send(self, request: HttpRequest, account: ProviderAccount) -> None:
-        form = TestSendForm(request.POST, account=account)
-        if not form.is_valid():
-            for name, errors in form.errors.items():
-                notices.error(request, f"Test send, {name}: {' '.join(map(str, errors))}")
-            return
-        self.log_change(request, account, "Sent a test message.")
-        level, text = outcome(account, form.cleaned_data["recipient"], form.cleaned_data["sender"])
-        notices.add_message(request, level, text)
+    @method_decorator(require_safe)
+    def page(self, request: HttpRequest, pk: int) -> HttpResponse:
+        account = self._viewed(request, pk)
+        chosen = request.GET.get("period", "24h")
+        period = account_page.PERIODS.get(chosen)
+        if period is None:
+            notices.warning(request, f"There is no period “{chosen[:50]}”: these are 24 hours.")
+            period = account_page.PERIODS["24h"]
+        going, waiting = account_page.in_flight(account)
+        can_change = self.has_change_permission(request, account)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": account.code,
+            "account": account,
+            "state": self.state(account),
+            "adapter": described(account.kind),
+            "circuit": (found := circuit_of(account)),
+            "shut": found is not None and found.open_until is not None and found.open_until > datetime.now(UTC),
+            "seal_broken": seal_broken(account),
+            "can_change": can_change,
+            "can_test": request.user.has_perm(TEST),
+            "can_reset": request.user.has_perm(RESET),
+            "test_form": TestSendForm(account=account),
+            "rotating": [(item, RotateForm(item=item)) for item in rotating(account)] if can_change else (),
+            "in_flight": going,
+            "waiting": waiting,
+            "bound": account_page.BOUND,
+            "messages_url": f"{reverse('admin:tracking_message_changelist')}?account={account.pk}",
+            "inbound_url": f"{reverse('admin:tracking_inbound_changelist')}?account={account.pk}",
+            **account_page.figures(account, period),
+        }
+        return TemplateResponse(request, f"{TEMPLATES}page.html", context)
+
+    @method_decorator(require_safe)
+    def receipts(self, request: HttpRequest, pk: int) -> HttpResponse:
+        account = self._viewed(request, pk)
+        if not request.user.has_perm("tracking.view_inbound"):
+            raise PermissionDenied
+        try:
+            before = UUID(request.GET["before"]) if request.GET.get("before") else None
+        except ValueError:
+            before = None
+        context = {"account": account, **account_page.receipts(account, before)}
+        return TemplateResponse(request, f"{TEMPLATES}receipts.html", context)
+
+    @method_decorator(require_safe)
+    def failures(self, request: HttpRequest, pk: int) -> HttpResponse:
+        account = self._viewed(request, pk)
+        context = {"account": account, "failures": account_page.failures(account), "looked_at": account_page.FAILURES}
+        return TemplateResponse(request, f"{TEMPLATES}failures.html", context)
 
 
 def known_secrets(account: ProviderAccount) -> frozenset[str]:
@@ -240,28 +285,3 @@ def circuit_of(account: ProviderAccount) -> Circuit | None:
         return account.circuit
     except Circuit.DoesNotExist:
         return None
-
-
-def outcome(account: ProviderAccount, recipient: str, sender: str) -> tuple[int, str]:
-    """Hand one message over and say in words what came of it. An adapter bounds its own time (`Provider.timeout`)."""
-    outbound = Outbound(
-        echo=ids.echo(ids.new(), 1),
-        idempotency_key=f"test-{uuid4()}",
-        channel=Channel(account.channel),
-        recipient=recipient,
-        sender=sender,
-        subject="Test message from Postroom",
-        text="This is a test message: an operator of Postroom has tried this account.",
-    )
-    try:
-        result = account.adapter().send(outbound)
-    except ProviderError as error:
-        fault = " The account or its set-up is at fault." if error.classification.account_fault else ""
-        code = f" {error.code}" if error.code else ""
-        text = f"{words.failure(error.failure)}:{code} {error.text[:SHOWN_TEXT]}"
-        return notices.ERROR, f"The provider did not take the message. {text}.{fault}"
-    except Exception as error:  # whatever an adapter's library raises is an answer too
-        return notices.ERROR, f"The call broke: {type(error).__name__}: {str(error)[:SHOWN_TEXT]}"
-    answer = f"{result.code} {result.text}".strip()[:SHOWN_TEXT]
-    reference = f" Its id there is {result.reference}." if result.reference else ""
-    return notices.SUCCESS, f"The provider took the message: {answer or 'no further words'}.{reference}"

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib import messages as notices
+from django.contrib.admin.models import DELETION, LogEntry
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from dashboard import audit, filters
-from dashboard.forms import SuppressionForm, SwitchForm
-from dashboard.keyset import KeysetAdmin
+from dashboard.admin.readonly import ReadOnlyAdmin
+from dashboard.forms import LiftForm, SuppressionForm, SwitchForm
 from dashboard.search import recipients
 from dashboard.templatetags.postroom import moment
 from providers.models import CHANNELS
@@ -24,17 +27,26 @@ from tracking.services import suppress
 
 
 @admin.register(Suppression)
-class SuppressionAdmin(KeysetAdmin):
+class SuppressionAdmin(ReadOnlyAdmin):
     form = SuppressionForm
-    list_display = ("shown_address", "channel", "project_code", "reason", "message", "created")
-    list_filter = (filters.ProjectScanFilter, filters.ChannelFilter)
+    list_display = ("shown_address", "channel", "project_code", "shown_reason", "message", "created")
+    list_filter = (filters.ProjectScanFilter, filters.ChannelFilter, filters.ReasonFilter)
     search_fields = ("address_hash",)
     search_help_text = "An address, in full: the list is searched by its hash."
     empty_text = "Nobody is suppressed. Hard bounces, complaints and unsubscribes put recipients here."
-    fields = ("project", "channel", "address")
+    fields = ("project", "channel", "address", "note")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("tracking.add_suppression"))
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # an entry is added or removed
+        return False  # an entry is added or lifted
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("tracking.delete_suppression"))
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return {}  # each is lifted for a reason of its own
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -62,6 +74,10 @@ class SuppressionAdmin(KeysetAdmin):
         code: str = entry.code  # type: ignore[attr-defined]
         return code
 
+    @admin.display(description="reason")
+    def shown_reason(self, entry: Suppression) -> str:
+        return entry.reason.replace("_", " ")
+
     @admin.display(description="message", empty_value="–")
     def message(self, entry: Suppression) -> SafeString | None:
         if entry.message_id is None:
@@ -73,8 +89,39 @@ class SuppressionAdmin(KeysetAdmin):
     def created(self, entry: Suppression) -> SafeString | str:
         return moment(entry.created_at)
 
+    def page(self, request: HttpRequest, found: Suppression) -> dict[str, Any]:
+        return {
+            "title": str(found),
+            "project": Project.objects.filter(pk=found.project_id).first(),
+            "reason": found.reason.replace("_", " "),
+            "can_lift": self.has_delete_permission(request, found),
+            "lift_form": LiftForm(),
+        }
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """Lifting: the address may be sent to again. By POST, with a reason that stays on record."""
+        if not self.has_delete_permission(request):
+            raise PermissionDenied
+        found = self._found(object_id)
+        if found is None:
+            notices.warning(request, "It is not on the list (any more).")
+            return redirect("admin:tracking_suppression_changelist")
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        form = LiftForm(request.POST)
+        if not form.is_valid():
+            notices.error(request, f"Reason: {' '.join(map(str, form.errors['reason']))}")
+            return redirect("admin:tracking_suppression_change", found.pk)
+        why = f"Lifted: {form.cleaned_data['reason']}"
+        nameless: Any = [_nameless(found)]
+        LogEntry.objects.log_actions(request.user.pk or 0, nameless, DELETION, change_message=why, single_object=True)
+        self.delete_model(request, found)
+        notices.success(request, "It is off the list: what is handed in from now on is sent to it.")
+        return redirect("admin:tracking_suppression_changelist")
+
     def save_model(self, request: HttpRequest, obj: Suppression, form: Any, change: bool) -> None:
-        entry = suppress.Entry(obj.project_id, obj.channel, obj.address, "manual")
+        who = request.user.get_username()
+        entry = suppress.Entry(obj.project_id, obj.channel, obj.address, "manual", made_by=who, note=obj.note)
         suppress.add([entry])
         stored = Suppression.objects.only("pk").get(
             project_id=entry.project_id,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import json
 import re
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from typing import Any
 import orjson
 import requests
 
-from providers import http
+from providers import http, signing
 from providers.base import (
     Channel,
     Classification,
@@ -94,7 +93,7 @@ class Postmark(Provider):
         Setting("api_url", "API address", default="https://api.postmarkapp.com/"),
         Setting("sender", "Default sender", help="for messages that name none"),
         Setting("hook_username", "Hook user name", required=True, help="put both into the hook's address at Postmark"),
-        Setting("hook_password", "Hook password", secret=True, required=True),
+        Setting("hook_password", "Hook password", secret=True, required=True, rotates=True),
     )
     signature_covers = "nothing: Basic authentication over TLS"
     echoes_metadata = True
@@ -135,11 +134,11 @@ class Postmark(Provider):
     # -- receipts
 
     def verify(self, request: HookRequest) -> Proof:
-        username, password = self._get("hook_username"), self._get("hook_password")
-        if not (username and password):
+        username, passwords = self._get("hook_username"), self.accepted("hook_password")
+        if not (username and passwords):
             raise VerificationFailed("this account has no hook user name and password")
         given = _credentials(request.headers.get("authorization", ""))
-        if not hmac.compare_digest(given, f"{username}:{password}".encode()):
+        if not signing.same(given, [f"{username}:{password}".encode() for password in passwords]):
             raise VerificationFailed("wrong user name or password")
         return Proof()
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from providers import sockets
+from providers import signing, sockets
 from providers.base import (
     Account,
     BounceClass,
@@ -55,9 +54,21 @@ class Smtp(Provider):
         Setting("sender", "Default sender", help="for messages that name none"),
         Setting("message_id_domain", "Domain of Message-IDs", help="by default the sender's"),
         Setting("return_path", "Return path", help="bounces@example.com; its server must accept bounces+…@example.com"),
-        Setting("verp_secret", "Return path secret", secret=True, help="signs return paths; needed with a return path"),
+        Setting(
+            "verp_secret",
+            "Return path secret",
+            secret=True,
+            rotates=True,
+            help="signs return paths; needed with a return path",
+        ),
         Setting("notify", "Delivery notices", default="failure", choices=tuple(_NOTIFY), help="asked for by DSN"),
-        Setting("hook_secret", "Hook secret", secret=True, help="Bearer token or Basic password of posted bounce mail"),
+        Setting(
+            "hook_secret",
+            "Hook secret",
+            secret=True,
+            rotates=True,
+            help="Bearer token or Basic password of posted bounce mail",
+        ),
     )
     signature_covers = "nothing: a shared secret in the request"
     echoes_metadata = True
@@ -78,8 +89,8 @@ class Smtp(Provider):
         return str(self.account.settings.get(name) or "")
 
     def _verp(self) -> Verp | None:
-        return_path, secret = self._get("return_path"), self._get("verp_secret")
-        return Verp(return_path, secret) if return_path and secret else None
+        return_path, secrets = self._get("return_path"), self.accepted("verp_secret")
+        return Verp(return_path, *secrets) if return_path and self._get("verp_secret") else None
 
     # -- sending
 
@@ -128,11 +139,11 @@ class Smtp(Provider):
     # -- receipts
 
     def verify(self, request: HookRequest) -> Proof:
-        secret = self._get("hook_secret")
-        if not secret:
+        secrets = self.accepted("hook_secret")
+        if not secrets:
             raise VerificationFailed("this account takes no bounce mail by its hook: it has no hook secret")
         given = _secret_in(request.headers.get("authorization", ""))
-        if not hmac.compare_digest(given.encode(), secret.encode()):
+        if not signing.same(given.encode(), [secret.encode() for secret in secrets]):
             raise VerificationFailed("wrong secret")
         return Proof()
 

@@ -13,6 +13,8 @@ import hmac
 import re
 from dataclasses import dataclass
 
+from providers import signing
+
 MAX_LOCAL_PART = 64  # RFC 5321
 _SIGNATURE_LENGTH = 12  # 60 bits
 _UNSAFE = re.compile(rb"[^a-z0-9.-]|\.(?=\.|$)")
@@ -23,11 +25,12 @@ _ESCAPED = re.compile(r"=([0-9a-f]{2})")
 class Verp:
     return_path: str  # "bounces@example.com"
     secret: str
+    previous: str = ""  # bounces of paths that it signed are still on their way
 
     def encode(self, echo: str) -> str:
         """The return path for this attempt; the plain one where an echo is too long to be carried."""
         local, _, domain = self.return_path.rpartition("@")
-        local = f"{local}+{_escape(echo)}-{self._signature(echo)}"
+        local = f"{local}+{_escape(echo)}-{_signature(self.secret, echo)}"
         return f"{local}@{domain}" if len(local) <= MAX_LOCAL_PART else self.return_path
 
     def decode(self, address: str) -> str:
@@ -38,11 +41,13 @@ class Verp:
             return ""
         token, _, signature = found.removeprefix(f"{local}+").rpartition("-")
         echo = _unescape(token)
-        return echo if hmac.compare_digest(self._signature(echo).encode(), signature.encode()) else ""
+        wanted = [_signature(secret, echo).encode() for secret in (self.secret, self.previous) if secret]
+        return echo if signing.same(signature.encode(), wanted) else ""
 
-    def _signature(self, echo: str) -> str:
-        digest = hmac.new(self.secret.encode(), b"verp:" + echo.encode(), hashlib.sha256).digest()
-        return base64.b32encode(digest).decode().lower()[:_SIGNATURE_LENGTH]
+
+def _signature(secret: str, echo: str) -> str:
+    digest = hmac.new(secret.encode(), b"verp:" + echo.encode(), hashlib.sha256).digest()
+    return base64.b32encode(digest).decode().lower()[:_SIGNATURE_LENGTH]
 
 
 def _escape(echo: str) -> str:

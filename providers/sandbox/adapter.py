@@ -60,7 +60,14 @@ class Sandbox(Provider):
     title = "Sandbox (simulated carrier)"
     channels = frozenset(Channel)
     settings = (
-        Setting("hook_secret", "Hook secret", secret=True, required=True, help="Signs the carrier's receipts."),
+        Setting(
+            "hook_secret",
+            "Hook secret",
+            secret=True,
+            required=True,
+            rotates=True,
+            help="Signs the carrier's receipts.",
+        ),
         Setting(
             "profile",
             "Profile",
@@ -104,7 +111,7 @@ class Sandbox(Provider):
         return SendResult(reference=handover.reference, code="202", text="accepted", parts=self._parts(outbound))
 
     def verify(self, request: HookRequest) -> Proof:
-        wire.verify(str(self._setting("hook_secret", "")), request)
+        wire.verify(self.accepted("hook_secret"), request)
         return Proof()
 
     def parse(self, request: HookRequest) -> list[Receipt]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from providers import signing
 from providers.base import Classification, HookRequest, ParseFailed, Receipt, ReceiptKind, VerificationFailed
 from providers.classify import classify
 from providers.sandbox.ledger import Handover
@@ -57,13 +58,14 @@ def sign(secret: str, body: bytes, timestamp: int) -> dict[str, str]:
     return {TIMESTAMP_HEADER: str(timestamp), SIGNATURE_HEADER: _signature(secret, body, str(timestamp))}
 
 
-def verify(secret: str, request: HookRequest) -> None:
+def verify(secrets: Sequence[str], request: HookRequest) -> None:
     """Raises VerificationFailed."""
     timestamp = request.headers.get(TIMESTAMP_HEADER.lower(), "")
     signature = request.headers.get(SIGNATURE_HEADER.lower(), "")
-    if not secret:
+    if not secrets:
         raise VerificationFailed("the account has no hook secret")
-    if not hmac.compare_digest(_signature(secret, request.body, timestamp).encode(), signature.encode()):
+    wanted = [_signature(secret, request.body, timestamp).encode() for secret in secrets]
+    if not signing.same(signature.encode(), wanted):
         raise VerificationFailed("wrong signature")
     if not timestamp.isdecimal() or abs(request.received_at.timestamp() - int(timestamp)) > TOLERANCE:
         raise VerificationFailed("the signature is too old")

@@ -112,7 +112,7 @@ LIST = "/admin/tracking/suppression/"
 
 def test_an_address_is_suppressed_found_and_released(client):
     project = make_project()
-    form = {"project": project.pk, "channel": "email", "address": "Ada@EXAMPLE.org"}
+    form = {"project": project.pk, "channel": "email", "address": "Ada@EXAMPLE.org", "note": "asked for it"}
     assert client.post(f"{LIST}add/", form).status_code == 302
     entry = Suppression.objects.get()
     assert (entry.address, entry.reason) == ("Ada@example.org", "manual")
@@ -120,8 +120,9 @@ def test_an_address_is_suppressed_found_and_released(client):
     assert "It is on the list already" in text(client.post(f"{LIST}add/", form))
     assert "Ada@example.org" in text(client.get(LIST, {"q": "ada@example.org"}))
     assert "Ada@example.org" not in text(client.get(LIST, {"q": "ada@example"}))
-    client.post(f"{LIST}{entry.pk}/delete/", {"post": "yes"})
+    client.post(f"{LIST}{entry.pk}/delete/", {"reason": "they asked"})
     assert not Suppression.objects.exists()
+    assert "Lifted: they asked" in [log.change_message for log in LogEntry.objects.all()]
     assert not [log.object_repr for log in LogEntry.objects.all() if "example.org" in log.object_repr]
 
 
@@ -136,7 +137,7 @@ def test_an_erased_address_is_still_found_by_its_hash(client):
     ("channel", "address"), [("email", "nonsense"), ("sms", "0151 123"), ("email", ""), ("x", "a@b.cd")]
 )
 def test_a_bad_address_is_an_error_at_the_field(client, channel, address):
-    form = {"project": make_project().pk, "channel": channel, "address": address}
+    form = {"project": make_project().pk, "channel": channel, "address": address, "note": "why"}
     response = client.post(f"{LIST}add/", form)
     assert response.status_code == 200
     assert response.context["adminform"].form.errors

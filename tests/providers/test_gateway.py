@@ -338,7 +338,6 @@ class TestCheck:
             ({"secret": ""}, "secret"),
             ({"secret": "whsec_c2hvcnQ="}, "secret"),
             ({"secret": "not base64!"}, "secret"),
-            ({"secret_previous": "x"}, "secret_previous"),
             ({"url": "http://gateway.example.com/"}, "url"),
             ({"url": "https://user:pass@gateway.example.com/"}, "url"),
             ({"url": "ftp://gateway.example.com/", "allow_private": True}, "url"),

@@ -7,6 +7,7 @@ from tracking.models.message import Attempt, Batch, Content, Event, Message
 from tracking.models.outbound import Delivery, DeliveryAttempt, DeliveryState, DisabledReason, Endpoint, EventType
 from tracking.models.project import ApiKey, Grant, Project, Scope
 from tracking.models.queue import Heartbeat, QueueRow, Switch
+from tracking.models.remap import Remap, RemapState
 from tracking.models.stats import (
     MetricBlock,
     MetricDelta,
@@ -46,6 +47,8 @@ __all__ = [
     "Nonce",
     "Project",
     "QueueRow",
+    "Remap",
+    "RemapState",
     "Scope",
     "Suppression",
     "Switch",

@@ -26,6 +26,9 @@ class IdempotencyKey(models.Model):
         return self.key
 
 
+REASONS = ("hard_bounce", "complaint", "unsubscribed", "manual")
+
+
 class Suppression(models.Model):
     """A recipient that is not sent to. Found by a keyed hash, so that the address itself can be erased."""
 
@@ -33,8 +36,10 @@ class Suppression(models.Model):
     channel = models.CharField(max_length=10, choices=CHANNELS)
     address_hash = models.BinaryField(max_length=32, editable=False)
     address = models.CharField(max_length=500, blank=True, default="")
-    reason = models.CharField(max_length=30)  # hard_bounce, complaint, unsubscribed, manual
+    reason = models.CharField(max_length=30)  # one of REASONS
     message_id = models.UUIDField(null=True, help_text="The message whose receipt led to it.")
+    made_by = models.CharField(max_length=150, blank=True, default="", help_text="The operator, where one added it.")
+    note = models.CharField(max_length=300, blank=True, default="", help_text="Why, in the operator's words.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -149,6 +149,7 @@ class Attempt(models.Model):
         db_table = "attempt"
         indexes = [
             models.Index(fields=["reference", "account"], condition=~Q(reference=""), name="attempt_reference"),
+            models.Index(fields=["account", "message_id"], condition=Q(cause_at__isnull=False), name="attempt_cause"),
         ]
 
     def __str__(self) -> str:
@@ -156,7 +157,8 @@ class Attempt(models.Model):
 
 
 class Event(models.Model):
-    """One recorded fact of a message: a receipt, what a send learned, a decision. Never changed, never repeated."""
+    """One recorded fact of a message: a receipt, what a send learned, a decision. Never repeated; what a receipt or a
+    refusal is understood as (kind, failure, bounce) changes only with an operator's mapping (services.remap)."""
 
     pk = models.CompositePrimaryKey("message_id", "dedupe_key")
     message_id = models.UUIDField()
@@ -179,6 +181,14 @@ class Event(models.Model):
 
     class Meta:
         db_table = "event"
+        indexes = [  # what no adapter knows: few, so that they are found without a look at all the others
+            models.Index(
+                fields=["message_id", "dedupe_key"], condition=Q(detail__has_key="unmapped"), name="event_unmapped"
+            ),
+            models.Index(
+                fields=["message_id", "dedupe_key"], condition=Q(detail__has_key="mapped"), name="event_mapped"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.message_id}"

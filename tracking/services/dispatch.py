@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,16 +20,18 @@ import orjson
 from django.conf import settings
 from django.db import connection, transaction
 
+from providers import mapping
 from providers.base import FailureClass, Outbound, Provider, ProviderError, SendResult
+from providers.mapping import Reading
 from providers.text import clean
-from tracking import accounts, circuit, ids, store
+from tracking import accounts, circuit, ids, marks, store
 from tracking.models import Project
 from tracking.policy import RetryPolicy
 from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import suppress
 from tracking.services.envelope import outbound
-from tracking.services.record import DISPATCH, Record
+from tracking.services.record import DISPATCH, Record, Source
 from tracking.statuses import Decision, Fact, FactKind, Status
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class Outcome:
     result: SendResult | None = None
     error: ProviderError | None = None
     orphaned: bool = False  # nobody told: the lease ran out. The real outcome may still come
+    detail: dict[str, Any] = field(default_factory=dict)  # of an error that the adapter does not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +220,8 @@ def _failed(handover: Handover, text: str, failure: FailureClass) -> Outcome:
 
 def finish(outcomes: Sequence[Outcome]) -> None:
     """Record what the sender threads learned, and what follows: done, another try, or nothing more."""
+    for outcome in outcomes:
+        _map(outcome)
     with transaction.atomic():
         work = Record(
             {outcome.handover.message_id for outcome in outcomes},
@@ -246,12 +251,30 @@ def finish(outcomes: Sequence[Outcome]) -> None:
     circuit.learn([(outcome.handover.account_id, outcome.error) for outcome in outcomes if not outcome.orphaned])
 
 
+def _map(outcome: Outcome) -> None:
+    """What an operator said of the refusal, where the adapter does not know. Not for sender threads: it may query."""
+    error = outcome.error
+    if error is None or error.classification.known or error.failure is FailureClass.AMBIGUOUS:
+        return
+    rules = accounts.rules(outcome.handover.account_id)
+    rule = mapping.find(rules, code=clean(error.code, 100), text=clean(error.text, 1000))
+    if rule is None:
+        outcome.detail = {marks.UNMAPPED: True}
+    else:
+        outcome.detail = dict(marks.mapped(rule.id, Reading(FactKind.FAILED, error.failure)))
+        outcome.error = mapping.reclassified(error, rule)
+
+
+def _source(outcome: Outcome) -> Source:
+    return Source(DISPATCH.kind, outcome.handover.account_id, None, outcome.detail) if outcome.detail else DISPATCH
+
+
 def _learn(work: Record, row: MessageRow, attempt: AttemptRow, outcome: Outcome) -> None:
     attempt.finished_at = None if outcome.orphaned else outcome.finished_at
     reference = outcome.result.reference if outcome.result else (outcome.error.reference if outcome.error else "")
     if reference:
         attempt.reference = row.reference = clean(reference, 300)
-    work.add_fact(row, attempt, _fact(outcome), key=_fact_key(outcome), source=DISPATCH)
+    work.add_fact(row, attempt, _fact(outcome), key=_fact_key(outcome), source=_source(outcome))
     if outcome.error and outcome.error.classification.suppress:
         work.suppress(row, "hard_bounce", row.recipient)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import getaddresses
 from hashlib import sha256
@@ -19,9 +19,11 @@ import orjson
 from django.conf import settings
 from django.db import DataError, IntegrityError, ProgrammingError, connection, transaction
 
+from providers import mapping
 from providers.base import BounceClass, Channel, FailureClass, HookRequest, ParseFailed, Receipt, ReceiptKind
+from providers.mapping import Reading
 from providers.text import clean
-from tracking import accounts, ids
+from tracking import accounts, ids, marks
 from tracking.models import Content, InboundState, Unmatched
 from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
@@ -60,6 +62,7 @@ class Item:
     receipt: Receipt
     attempt: tuple[UUID, int] | None = None
     why: str = ""  # it did not match
+    mapped: dict[str, str] = field(default_factory=dict)  # which rule said what it means, and what the adapter said
 
 
 def drain() -> int:
@@ -174,6 +177,8 @@ def apply(items: Sequence[Item]) -> None:
     keys = {item: dedupe_key(item, number) for item, _, number in named}
     work = Record({key for _, key, _ in named}, facts={(key, keys[item]) for item, key, _ in named})
     found = [(item, *at) for item in items if (at := _attempt_of(work, item))]
+    for item, *_ in found:  # after its key was made: a rule that comes or goes makes no second event of a replay
+        _map(item)
     copies = _copies(found)
     stops: list[tuple[MessageRow, str, str, str]] = []
     for item, row, attempt in found:
@@ -184,7 +189,7 @@ def apply(items: Sequence[Item]) -> None:
             attempt,
             _fact(item, FactKind.OTHER if copy else FactKind(item.receipt.kind.value)),
             key=key,
-            source=_source(item),
+            source=_source(item, copy=copy),
             said_at=_said_at(item.receipt),
             received_at=item.received_at,
         )
@@ -197,6 +202,18 @@ def apply(items: Sequence[Item]) -> None:
         if (row.id, key) in fresh:
             work.suppress(row, reason, address)
     work.save()
+
+
+def _map(item: Item) -> None:
+    """What an operator said of it, where the adapter does not know."""
+    receipt = item.receipt
+    if receipt.known:
+        return
+    code, text = clean(receipt.code, 100), clean(receipt.text, 1000)  # as its event will have them
+    rule = mapping.find(accounts.rules(item.account_id), word=clean(receipt.word, 100), code=code, text=text)
+    if rule is not None:
+        item.mapped = marks.mapped(rule.id, Reading(receipt.kind, receipt.failure, receipt.bounce))
+        item.receipt = mapping.reread(receipt, rule)
 
 
 def _copies(found: Sequence[tuple[Item, MessageRow, AttemptRow]]) -> set[tuple[UUID, str]]:
@@ -290,12 +307,16 @@ def _fact(item: Item, kind: FactKind) -> Fact:
     )
 
 
-def _source(item: Item) -> Source:
+def _source(item: Item, *, copy: bool) -> Source:
     receipt = item.receipt
-    detail = {"word": receipt.word, **receipt.detail} if receipt.word else dict(receipt.detail)
+    detail = {name: _small(value) for name, value in receipt.detail.items() if name not in marks.OWN}
+    if receipt.word:
+        detail[marks.WORD] = clean(receipt.word, 100)
     if not receipt.known:
-        detail["unmapped"] = True
-    return Source("provider", item.account_id, item.request_id, {k: _small(v) for k, v in detail.items()} or None)
+        detail[marks.UNMAPPED] = True
+    if copy:
+        detail[marks.COPY] = True
+    return Source("provider", item.account_id, item.request_id, {**detail, **item.mapped} or None)
 
 
 def _small(value: Any) -> Any:

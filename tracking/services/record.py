@@ -287,7 +287,7 @@ def refold(message_ids: Collection[UUID]) -> list[Change]:
         row.decisions = 0
         for attempt in row.tries:
             attempt.facts = Attempt(attempt.number)
-    for message_id, number, learned in store.history_of(work.messages):
+    for message_id, number, learned in store.history_of(work.messages) if work.messages else ():
         _replay(work.messages[message_id], number, learned)
     for row in work.messages.values():
         work.fold(row)

@@ -22,6 +22,8 @@ class Entry:
     address: str
     reason: str
     message_id: UUID | None = None
+    made_by: str = ""
+    note: str = ""
 
 
 def address_hash(channel: str, address: str) -> bytes:
@@ -39,6 +41,8 @@ def add(entries: Iterable[Entry]) -> None:
             address=entry.address,
             reason=entry.reason,
             message_id=entry.message_id,
+            made_by=entry.made_by,
+            note=entry.note,
         )
         for entry in entries
     ]
