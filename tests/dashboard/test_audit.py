@@ -81,11 +81,11 @@ def test_membership_in_groups_is_on_record(client):
 def test_suppressions_are_on_record_without_the_address(client):
     project = make_project(code="shop")
     address = "ada.lovelace@example.org"
-    form = {"project": project.pk, "channel": "email", "address": address}
+    form = {"project": project.pk, "channel": "email", "address": address, "note": "asked by phone"}
     client.post("/admin/tracking/suppression/add/", form)
     made = last()
     assert (made.action, made.changes["project"], made.actor.username) == (0, ["", "shop"], "ops")
-    client.post(f"/admin/tracking/suppression/{Suppression.objects.get().pk}/delete/", {"post": "yes"})
+    client.post(f"/admin/tracking/suppression/{Suppression.objects.get().pk}/delete/", {"reason": "asked again"})
     assert last().action == LogEntry.Action.DELETE
     assert "lovelace" not in everything()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -13,11 +14,12 @@ from django.test import Client
 from django.urls import reverse
 
 from dashboard import groups
-from dashboard.models import BulkOperation, SavedView
+from dashboard.models import AlertChannel, AlertRule, BulkOperation, Incident, SavedView
+from providers.models import ErrorMapping
 from tests.builders import make_account, make_endpoint, make_key, make_message, make_project
 from tests.dashboard.people import text
 from tracking.models import ApiKey, Batch, Delivery, Inbound, Suppression, Switch, Unmatched
-from tracking.services import suppress
+from tracking.services import remap, suppress
 
 pytestmark = pytest.mark.django_db
 
@@ -39,10 +41,19 @@ OTHER_PAGES = {
     "tracking_unmatched_add": NOBODY,
     "tracking_switch_add": NOBODY,
     "tracking_endpoint_add": NOBODY,
+    "dashboard_incident_add": NOBODY,
+    "dashboard_alertrule_delete": "admin",
+    "dashboard_alertchannel_delete": "admin",
+    "overview_live": "viewer",
+    "providers_provideraccount_page": "viewer",
+    "providers_provideraccount_receipts": "viewer",
+    "providers_provideraccount_failures": "viewer",
+    "providers_errormapping_add": "operator",
+    "providers_errormapping_delete": "operator",
+    "providers_errormapping_run": "viewer",
     "tracking_delivery_add": NOBODY,
     "auditlog_logentry_add": NOBODY,
     "tracking_suppression_add": "operator",
-    "tracking_suppression_delete": "operator",
     "dashboard_savedview_delete": NOBODY,  # but their owner
     "auth_user_delete": "admin",
     "auth_group_delete": "admin",
@@ -61,6 +72,7 @@ OTHER_PAGES = {
 }
 # Deeds, by POST alone.
 DEEDS = {
+    "tracking_suppression_delete": "operator",
     "tracking_message_retry": "operator",
     "tracking_message_retry-via": "operator",
     "tracking_message_send-again": "operator",
@@ -72,6 +84,18 @@ DEEDS = {
     "tracking_inbound_replay": "operator",
     "providers_provideraccount_reset-circuit": "operator",
     "providers_provideraccount_test-send": "operator",
+    "providers_provideraccount_switch": "admin",
+    "providers_provideraccount_rotate": "admin",
+    "providers_provideraccount_end-rotation": "admin",
+    "providers_errormapping_forget": "operator",
+    "overview_sample": "admin",
+    "dashboard_alertchannel_test": "admin",
+    "dashboard_alertchannel_new-secret": "admin",
+    "dashboard_alertrule_mute": "operator",
+    "dashboard_incident_acknowledge": "operator",
+    "dashboard_incident_note": "operator",
+    "dashboard_incident_mute": "operator",
+    "dashboard_incident_resend": "operator",
     "tracking_apikey_revoke": "admin",
     "tracking_endpoint_test": "operator",
     "tracking_endpoint_activate": "operator",
@@ -123,7 +147,26 @@ def keys() -> dict[str, object]:
     endpoint = make_endpoint(project, "http://hooks.invalid/in", secret="never-shown-secret")
     delivery = Delivery.objects.create(endpoint=endpoint, event="x", payload={}, next_try_at="2026-01-01T00:00:00Z")
     someone = User.objects.create(username="someone")
+    rule = AlertRule.objects.create(name="Bounces", kind="bounce_high", threshold=0.1)
+    now = datetime.now(UTC)
+    incident = Incident.objects.create(
+        rule=rule,
+        name="Bounces",
+        kind="bounce_high",
+        severity="warning",
+        threshold=0.1,
+        window=15,
+        opened_at=now,
+        last_at=now,
+        last_value=0.5,
+        worst_value=0.5,
+    )
     return {
+        "alertrule": rule.pk,
+        "alertchannel": AlertChannel.objects.create(name="team", kind="email", recipients="team@example.org").pk,
+        "incident": incident.pk,
+        "errormapping": ErrorMapping.objects.create(kind="sandbox", code="X-1").pk,
+        "run": remap.start(kind="sandbox", days=1, by="ops").pk,
         "message": message,
         "batch": Batch.objects.create(project=project, size=1).pk,
         "provideraccount": account.pk,
@@ -168,6 +211,7 @@ def least(name: str) -> str:
 def url_of(name: str, model: str, keys: dict[str, object]) -> str:
     if name == "app_list":
         return reverse("admin:app_list", args=["tracking"])
+    model = "run" if name == "providers_errormapping_run" else model
     key = keys["project"] if "project" in name and name.startswith("system") else keys.get(model)
     needs_key = not name.endswith(("changelist", "add", "plan")) and (model in keys or name.endswith("_project"))
     query = "?kind=retry" if name == "dashboard_bulkoperation_plan" else ""
@@ -235,7 +279,7 @@ def test_viewers_see_everything_but_secrets(clients, keys):
         for secret in ("never-shown", account.hook_token, account.sealed_credentials):
             assert secret not in shown, (name, secret)
     assert seen > 25
-    shown = text(clients["admin"].get(reverse("admin:providers_provideraccount_change", args=[account.pk])))
+    shown = text(clients["admin"].get(reverse("admin:providers_provideraccount_page", args=[account.pk])))
     assert account.hook_url in shown  # who sets the account up needs it
 
 
