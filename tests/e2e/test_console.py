@@ -19,6 +19,14 @@ MAKE_OPERATOR = (
     "from django.contrib.auth.models import User;"
     f"User.objects.create_superuser('operator', 'operator@example.com', '{browsing.PASSWORD}')"
 )
+MAKE_INCIDENT = """
+from datetime import UTC, datetime
+from dashboard.models import AlertRule, Incident
+now = datetime.now(UTC)
+rule = AlertRule.objects.create(name="Too many bounces", kind="bounce_high", threshold=0.1, quiet=1440)
+Incident.objects.create(rule=rule, name=rule.name, kind=rule.kind, severity="warning", threshold=0.1, window=15,
+    opened_at=now, last_at=now, last_value=0.5, worst_value=0.5)
+"""
 # Pages without an id. Those of single objects are opened by the tests that use them.
 PAGES = (
     "",
@@ -27,6 +35,14 @@ PAGES = (
     "tracking/batch/",
     "dashboard/bulkoperation/",
     "dashboard/savedview/",
+    "dashboard/incident/",
+    "dashboard/alertrule/",
+    "dashboard/alertrule/add/",
+    "dashboard/alertchannel/",
+    "dashboard/alertchannel/add/",
+    "providers/errormapping/",
+    "tracking/endpoint/",
+    "tracking/delivery/",
     "dashboard/savedview/add/",
     "providers/provideraccount/",
     "providers/provideraccount/add/",
@@ -117,7 +133,7 @@ def test_a_wrong_password_says_so(stack: Stack, page: Page):
 def test_a_failed_message_is_retried_and_seen_delivered(stack: Stack, console: Page):
     message = failed(stack, "unreachable+retry@example.org")
     console.goto(address(stack, f"tracking/message/?q=id:{message}"))
-    console.get_by_role("link", name=re.compile("unreachable")).first.click()
+    console.locator("#result_list tbody a").first.click()
     expect(console.get_by_role("heading", level=1)).to_contain_text("unreachable+retry@example.org")
     console.get_by_role("button", name="Retry", exact=True).click()
     stack.await_status(message, "delivered")
@@ -127,41 +143,52 @@ def test_a_failed_message_is_retried_and_seen_delivered(stack: Stack, console: P
 
 
 def test_a_bulk_retry_runs_to_its_end(stack: Stack, console: Page):
-    messages = [failed(stack, f"unreachable+bulk{number}@example.org") for number in range(5)]
-    console.goto(address(stack, "tracking/message/?status=failed&q=to:unreachable%2Bbulk*"))
-    if console.locator(".field-error").count():  # a recipient is looked up whole: then everything that failed
-        console.goto(address(stack, "tracking/message/?status=failed"))
+    # fewer than open the account's circuit
+    messages = [failed(stack, f"unreachable+bulk{number}@example.org") for number in range(3)]
+    console.goto(address(stack, "tracking/message/?status=failed"))
     console.get_by_role("link", name=re.compile("^Retry…")).first.click()
     expect(console.get_by_role("heading", name="What would be done")).to_be_visible()
-    console.get_by_label(re.compile("reason", re.I)).fill("the carrier was away")
+    console.get_by_label("Why").fill("the carrier was away")
     console.get_by_role("button", name=re.compile("^Retry ")).click()
-    expect(console.locator("#progress")).to_contain_text("of 5 messages")
+    expect(console.locator("#progress")).to_contain_text("of 3 messages")
     expect(console.locator("#progress .headline")).to_contain_text("done", timeout=60_000)
     for message in messages:
         stack.await_status(message, "delivered")
 
 
-def test_what_a_message_says_is_shown_and_runs_nothing(stack: Stack, console: Page):
+def test_what_a_message_says_is_shown_and_runs_nothing(stack: Stack, page: Page):
+    """The browser itself reports what the preview's sandbox refuses, so its complaints are no fault here."""
+    log_in(page, stack.url)
     hostile = "<script>document.title='taken'</script><img src=x onerror=alert(1)>"
     message = stack.send(
         "box", "ada@example.org", subject=hostile, content={"html": f"<h1>Hello</h1>{hostile}"}, tags=[hostile[:40]]
     )["id"]
     stack.await_status(message, "delivered")
-    console.goto(address(stack, f"tracking/message/{message}/change/"))
-    expect(console.get_by_text(hostile).first).to_be_visible()
-    console.wait_for_timeout(300)
-    assert "taken" not in console.title()
+    page.goto(address(stack, f"tracking/message/{message}/change/"))
+    page.wait_for_load_state("networkidle")
+    expect(page.get_by_text(hostile).first).to_be_visible()
+    assert "taken" not in page.title()
 
 
 def test_pausing_and_resuming(stack: Stack, console: Page):
     console.goto(address(stack, "system/"))
-    console.on("dialog", lambda dialog: dialog.accept())
-    console.get_by_role("button", name=re.compile("Pause all sending", re.I)).first.click()
+    console.get_by_label("Reason to pause all sending").fill("a test")
+    console.get_by_role("button", name="Pause").first.click()
     until(lambda: stack.value("SELECT count(*) FROM tracking_switch WHERE sending_paused") == 1, 10, "it is not paused")
     held = stack.send("box", "held@example.org")["id"]
     console.goto(address(stack, "system/"))
     console.get_by_role("button", name=re.compile("Resume", re.I)).first.click()
     stack.await_status(held, "delivered")
+
+
+def test_an_incident_is_opened_and_acknowledged(stack: Stack, console: Page):
+    stack.run("manage.py", "shell", "-c", MAKE_INCIDENT)
+    console.goto(address(stack, "dashboard/incident/"))
+    console.get_by_role("link", name="Too many bounces").first.click()
+    console.get_by_text("Acknowledge…").click()
+    console.locator("#deed-acknowledge").click()
+    expect(console.get_by_text("operator").first).to_be_visible()
+    assert stack.value("SELECT acknowledged_by FROM dashboard_incident WHERE name = 'Too many bounces'") == "operator"
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -175,7 +202,12 @@ def test_every_page_is_quiet_and_fits(stack: Stack, browser: Browser, complaints
     page = context.new_page()
     complaints.listen(page)
     log_in(page, stack.url)
-    pages = (*PAGES, f"tracking/message/{message}/change/", f"providers/provideraccount/{account}/change/")
+    pages = (
+        *PAGES,
+        f"tracking/message/{message}/change/",
+        f"providers/provideraccount/{account}/",
+        f"providers/provideraccount/{account}/change/",
+    )
     too_wide = []
     for path in pages:
         page.goto(address(stack, path))
