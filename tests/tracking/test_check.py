@@ -17,7 +17,7 @@ from providers.models import ProviderAccount
 from tests.builders import make_account, make_project
 from tests.tracking.lives import queue_message
 from tracking import ids
-from tracking.models import Attempt, Event, Message, MetricDelta, QueueRow
+from tracking.models import Attempt, Event, Message, MetricDelta, QueueRow, Unmatched
 from tracking.services import check, rollup
 from tracking.services.record import DISPATCH, Record
 from tracking.statuses import Decision, Fact, FactKind
@@ -212,3 +212,14 @@ def test_the_command_reports_and_its_exit_code_says_whether_all_is_well(account:
     lines = out.getvalue().splitlines()
     assert ended.value.code == 1 and len(lines) == 2
     assert lines[0].startswith(f"message {message_id}: is read ") and lines[1].endswith(" differences")
+
+
+def test_receipts_without_a_message_are_counted(account: ProviderAccount) -> None:
+    now = datetime.now(UTC)
+    for number, due in enumerate((now, None, None)):
+        Unmatched.objects.create(
+            account=account, inbound_id=ids.new(), item=number, receipt={}, why="x", received_at=now, next_try_at=due
+        )
+    out = StringIO()
+    call_command("check_invariants", stdout=out)
+    assert "receipts without a message: 1 are tried again, 2 are not any more" in out.getvalue()

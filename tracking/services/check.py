@@ -149,6 +149,15 @@ def _without_message(table: str, chunk: int) -> Iterator[UUID]:
         low = high
 
 
+def unmatched() -> tuple[int, int]:
+    """Receipts without a message: those that are still tried, and those that are given up. No difference by itself: a
+    provider may speak of what was never ours."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(next_try_at), count(*) - count(next_try_at) FROM tracking_unmatched")
+        waiting, given_up = cursor.fetchone()
+    return waiting, given_up
+
+
 def _stale_leases() -> Iterator[Difference]:
     with connection.cursor() as cursor:
         cursor.execute(

@@ -39,6 +39,9 @@ class Command(BaseCommand):
         for found, difference in enumerate(check.differences(chunk), 1):
             if found <= show:
                 self.stdout.write(str(difference))
+        waiting, given_up = check.unmatched()
+        if waiting or given_up:
+            self.stdout.write(f"receipts without a message: {waiting} are tried again, {given_up} are not any more")
         self.stdout.write(f"{found} differences" if found else "everything agrees")
         if found:
             sys.exit(1)
