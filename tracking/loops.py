@@ -22,6 +22,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from tracking import accounts, collector, wake
+from tracking.bell import Bell
 from tracking.models import Heartbeat
 from tracking.publisher import Publisher
 from tracking.services import dispatch, receive, rollup
@@ -79,9 +80,7 @@ class Dispatcher:
         self._lanes: dict[int, Lane] = {}
         self._outcomes: queue.SimpleQueue[dispatch.Outcome] = queue.SimpleQueue()
         self._learned: list[dispatch.Outcome] = []  # not on record yet: more than one where the database is away
-        self.bell, self._ring = os.pipe()
-        os.set_blocking(self._ring, False)
-        os.set_blocking(self.bell, False)
+        self.bell = Bell()
         self._abandoned = False
         self._waiting: list[dispatch.Waiting] = []
         self._look_at = 0.0
@@ -148,8 +147,7 @@ class Dispatcher:
                 connection.close()
             return
         self._outcomes.put(outcome)
-        with suppress(BlockingIOError, BrokenPipeError):  # the bell is full, or the loop is just ending
-            os.write(self._ring, b"!")
+        self.bell.ring()
 
     def _finish(self) -> int:
         self._learned += self._gather()
@@ -172,17 +170,12 @@ class Dispatcher:
                 wait = max(0.0, min(GAP, until - time.monotonic()))
         return found
 
-    def quiet_bell(self) -> None:
-        with suppress(BlockingIOError):
-            while os.read(self.bell, 4096):
-                pass
-
     def drain(self, seconds: float) -> None:
         """Wait for the hand-overs under way; those that take longer record their own outcome when they end."""
         until = time.monotonic() + seconds
         while self.in_flight and time.monotonic() < until:
             select.select([self.bell], [], [], 0.2)
-            self.quiet_bell()
+            self.bell.quiet()
             self._finish()
         self._abandoned = True
         while self._finish():
@@ -192,7 +185,7 @@ class Dispatcher:
         self._abandoned = True
         for lane in self._lanes.values():
             lane.close()
-        os.close(self.bell)
+        self.bell.close()
 
 
 def run_dispatch(slot: int, *, seconds: float, others: Callable[[], None], handing_on: Callable[[], None]) -> bool:
@@ -204,14 +197,26 @@ def run_dispatch(slot: int, *, seconds: float, others: Callable[[], None], handi
     def work(listener: wake.Listener) -> None:
         _dispatch_until(listener, dispatcher, _Clock(seconds), slot, others)
 
+    return _send(DISPATCH, slot, dispatcher, work, handing_on, until)
+
+
+def _send(
+    name: str,
+    slot: int,
+    sender: Dispatcher | Publisher,
+    work: Callable[[wake.Listener], None],
+    handing_on: Callable[[], None],
+    until: float,
+) -> bool:
+    """Hold a slot of a loop with sender threads; what is under way at its end is waited for."""
     try:
-        if not _hold(DISPATCH, slot, work):
+        if not _hold(name, slot, work):
             return False
         _outlast(handing_on, until)
-        _outlast(lambda: dispatcher.drain(DRAIN), until)
+        _outlast(lambda: sender.drain(DRAIN), until)
         return True
     finally:
-        dispatcher.close()
+        sender.close()
 
 
 def _hold(name: str, slot: int, work: Callable[[wake.Listener], None]) -> bool:
@@ -260,11 +265,12 @@ def _dispatch_until(
 
 def _wait(listener: wake.Listener, sender: Dispatcher | Publisher, soonest: float) -> None:
     """Until something is due, somebody wakes the loop, or a sender thread has learned something."""
-    ready, _, _ = select.select([listener.fileno(), sender.bell], [], [], max(0.005, min(soonest, LOOK_EVERY)))
+    ears = [listener.fileno(), sender.bell.fileno()]
+    ready, _, _ = select.select(ears, [], [], max(0.005, min(soonest, LOOK_EVERY)))
     if listener.fileno() in ready:
         listener.hear()
-    if sender.bell in ready:
-        sender.quiet_bell()
+    if sender.bell.fileno() in ready:
+        sender.bell.quiet()
 
 
 def run_receive(slot: int, *, seconds: float, others: Callable[[], None], handing_on: Callable[[], None]) -> bool:
@@ -302,14 +308,7 @@ def run_publish(slot: int, *, seconds: float, others: Callable[[], None], handin
             if not done:
                 _wait(listener, publisher, soonest)
 
-    try:
-        if not _hold(PUBLISH, slot, work):
-            return False
-        _outlast(handing_on, until)
-        _outlast(lambda: publisher.drain(DRAIN), until)
-        return True
-    finally:
-        publisher.close()
+    return _send(PUBLISH, slot, publisher, work, handing_on, until)
 
 
 class _Clock:

@@ -7,7 +7,6 @@ of the pool together. So neither a slow nor a dead endpoint holds up the others.
 
 from __future__ import annotations
 
-import os
 import queue
 import random
 import select
@@ -17,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from tracking.bell import Bell
 from tracking.services import publish
 
 THREADS = 128
@@ -33,9 +33,7 @@ class Publisher:
         self._failing: set[int] = set()  # endpoints, as of the last look
         self._outcomes: queue.SimpleQueue[publish.Outcome] = queue.SimpleQueue()
         self._learned: list[publish.Outcome] = []  # not on record yet: the database may be away
-        self.bell, self._ring = os.pipe()
-        os.set_blocking(self._ring, False)
-        os.set_blocking(self.bell, False)
+        self.bell = Bell()
 
     @property
     def in_flight(self) -> int:
@@ -69,8 +67,7 @@ class Publisher:
     def _tell(self, letter: publish.Letter) -> None:
         """In a sender thread."""
         self._outcomes.put(publish.tell(letter))
-        with suppress(BlockingIOError, OSError):  # the bell is full, or the loop has ended
-            os.write(self._ring, b"!")
+        self.bell.ring()
 
     def finish(self) -> int:
         self._learned += self._gather()
@@ -90,21 +87,14 @@ class Publisher:
                 wait = max(0.0, until - time.monotonic()) if len(found) < self.in_flight else 0.0
         return found
 
-    def quiet_bell(self) -> None:
-        with suppress(BlockingIOError):
-            while os.read(self.bell, 4096):
-                pass
-
     def drain(self, seconds: float) -> None:
         """Wait for the calls under way. One that takes longer is made again when its lease is over."""
         until = time.monotonic() + seconds
         while self.in_flight and time.monotonic() < until:
             select.select([self.bell], [], [], 0.2)
-            self.quiet_bell()
+            self.bell.quiet()
             self.finish()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
-        os.close(self.bell)
-        if not self.in_flight:  # else a thread still holds the rope
-            os.close(self._ring)
+        self.bell.close()

@@ -4,7 +4,6 @@ the policy nor the console has anything to complain of. Skipped where there is n
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
@@ -13,17 +12,16 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.management import call_command
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from providers.models import ProviderAccount
 from tests.builders import make_message
+from tests.e2e import browsing
 from tracking.models import Project
 from tracking.services import history
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not CHROMIUM and "CI" not in os.environ, reason="there is no Chromium here"),
     pytest.mark.timeout(120),
 ]
 PASSWORD = "correct horse battery"
@@ -31,11 +29,10 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    browsing.chromium()  # or it is skipped
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright's loop runs in this thread
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with browsing.launched() as (_, browser):
         yield browser
-        browser.close()
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 

@@ -11,7 +11,7 @@ from django.db import connection
 
 from tracking.rows import MessageRow
 from tracking.store.columns import QUEUE
-from tracking.store.writing import Write, inserted
+from tracking.store.writing import Write, inserted, write
 
 _DROP = (
     "DELETE FROM queue q USING json_to_recordset(%s::json) AS r (message_id uuid, lease_token uuid)"
@@ -54,14 +54,7 @@ def released(leases: Iterable[tuple[UUID, UUID, datetime]]) -> Write:
 
 def add_to_queue(row: dict[str, Any]) -> bool:
     """As `queued`, for a message that is known already. False where it stands there already."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO queue (message_id, project_id, account_id, priority, due_at, expires_at)"
-            " VALUES (%(message_id)s, %(project_id)s, %(account_id)s, %(priority)s, %(due_at)s, %(expires_at)s)"
-            " ON CONFLICT DO NOTHING",
-            row,
-        )
-        return bool(cursor.rowcount == 1)
+    return write([queued([row])]) == 1
 
 
 def take_from_queue(message_ids: Collection[UUID]) -> set[UUID]:

@@ -38,14 +38,15 @@ class Unwritten(Exception):
     """The condition held."""
 
 
-def write(writes: Iterable[Write], *, unless: Condition | None = None) -> None:
+def write(writes: Iterable[Write], *, unless: Condition | None = None) -> int:
     """All of them in one statement: a round trip costs about as much as a write. No two may touch the same row.
 
-    `unless`: for new rows only; where it holds, nothing is written. Raises Unwritten then.
+    `unless`: for new rows only; where it holds, nothing is written. Raises Unwritten then. How many rows the last of
+    them has written.
     """
     wanted = [each for each in writes if each.rows]
     if not wanted:
-        return
+        return 0
     stop = " WHERE NOT EXISTS (SELECT FROM stop)" if unless else ""
     *before, last = (f"{each.statement}{stop} {each.tail}" for each in wanted)
     steps = [f"stop AS ({unless.query})"] if unless else []
@@ -57,6 +58,7 @@ def write(writes: Iterable[Write], *, unless: Condition | None = None) -> None:
         cursor.execute(f"WITH {', '.join(steps)} {last}" if steps else last, params)
         if unless and not cursor.rowcount:
             raise Unwritten
+        return int(cursor.rowcount)
 
 
 def inserted(
