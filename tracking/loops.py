@@ -118,7 +118,7 @@ class Dispatcher:
         if bound is None:
             return None
         lane = self._lanes.get(account_id)
-        width = bound.account.max_in_flight
+        width = share(bound.account.max_in_flight)
         if lane is None or (lane.width != width and not lane.in_flight):
             if lane is not None:
                 lane.close()
@@ -186,6 +186,12 @@ class Dispatcher:
         for lane in self._lanes.values():
             lane.close()
         self.bell.close()
+
+
+def share(max_in_flight: int) -> int:
+    """How many of an account's hand-overs one dispatch loop may have under way: the cap is over all of them, and the one
+    that fills it again and again would leave the others nothing to do."""
+    return -(-max_in_flight // settings.DISPATCH_LOOPS)
 
 
 def run_dispatch(slot: int, *, seconds: float, others: Callable[[], None], handing_on: Callable[[], None]) -> bool:

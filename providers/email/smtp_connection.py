@@ -205,19 +205,42 @@ def _before_content(*, kept: bool) -> Iterator[None]:
 
 def _announce(client: Client, envelope: Envelope) -> tuple[str, ...]:
     """Everything up to the 354. Returns the copies that were refused; raises where the message's own address was."""
-    # Not smtplib's mail() and rcpt(): they parse once more what was checked, which takes as long as all the rest.
-    client.command_encoding = "utf-8"
-    _expect(client.docmd(_command("MAIL FROM:", envelope.sender, envelope.sender_options)), 250, about="sender")
+    replies = _replies(client, envelope)
+    _expect(next(replies), 250, about="sender")
     refused = []
     for number, recipient in enumerate(envelope.recipients):
-        reply = client.docmd(_command("RCPT TO:", recipient.address, recipient.options))
+        reply = next(replies)
         if reply[0] in (250, 251):
             continue
         if number == 0 or reply[0] == 421:
             _expect(reply, 250, about="recipient")
         refused.append(f"{recipient.address}: {reply[0]} {_text(reply[1])}")
-    _expect(client.docmd("DATA"), 354, about="content")
+    _expect(next(replies), 354, about="content")
     return tuple(refused)
+
+
+def _replies(client: Client, envelope: Envelope) -> Iterator[tuple[int, bytes]]:
+    """The replies to MAIL, to each RCPT and to DATA: all asked for at once where the server allows it (RFC 2920), for
+    each question costs a way there and back; else one after the other, and none after one that was not wanted."""
+    # Not smtplib's mail() and rcpt(): they parse once more what was checked, which takes as long as all the rest.
+    client.command_encoding = "utf-8"
+    commands = [
+        _command("MAIL FROM:", envelope.sender, envelope.sender_options),
+        *(_command("RCPT TO:", each.address, each.options) for each in envelope.recipients),
+        "DATA",
+    ]
+    if not client.has_extn("pipelining"):
+        yield from (client.docmd(command) for command in commands)
+        return
+    client.send("".join(f"{command}\r\n" for command in commands))
+    replies = []
+    for _ in commands:
+        replies.append(client.getreply())
+        if replies[-1][0] == 421:  # it hangs up: there are no more
+            break
+    if replies[-1][0] == 354 and not all(200 <= code < 300 for code, _ in replies[:2]):
+        client.close()  # it waits for content that it must not get: nothing else ends that
+    yield from replies
 
 
 def _command(verb: str, address: str, options: tuple[str, ...]) -> str:

@@ -35,7 +35,7 @@ class Sink(asyncio.Protocol):
 
     def _command(self, verb: bytes) -> None:
         if verb == b"EHLO":
-            self._transport.write(b"250-sink\r\n250-SIZE 10485760\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n")
+            self._transport.write(b"250-sink\r\n250-SIZE 10485760\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n")
         elif verb == b"DATA":
             self._in_data = True
             self._transport.write(b"354 go on\r\n")

@@ -88,7 +88,7 @@ class Stage:
         """`count` processes of a resident loop (tests.benchmarks.worker)."""
         Heartbeat.objects.filter(name__startswith=name).delete()
         command = [sys.executable, "-m", "tests.benchmarks.worker", name]
-        environment = self._environment("cluster")
+        environment = {**self._environment("cluster"), f"{name.upper()}_LOOPS": str(count)}
         programs = [
             Program(f"{name} {n}", [*command, str(n)], environment, self.logs / f"{name}-{n}.log") for n in range(count)
         ]

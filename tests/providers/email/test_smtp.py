@@ -32,11 +32,12 @@ class Sink:
     envelopes: list = field(default_factory=list)
     connections: set = field(default_factory=set)
     helo: str = ""
+    pipelining: bool = False
 
     async def handle_EHLO(self, server, session, envelope, hostname, responses):
         session.host_name = self.helo = hostname
         self.connections.add(session.peer)
-        return responses
+        return [*responses[:-1], "250-PIPELINING", responses[-1]] if self.pipelining else responses
 
     async def handle_MAIL(self, server, session, envelope, address, options):
         if address in self.answers:
@@ -82,9 +83,9 @@ def nothing_kept_between_tests():
     smtp_connection.close_all()
 
 
-@pytest.fixture
-def sink() -> Sink:
-    return Sink()
+@pytest.fixture(params=[False, True], ids=["one by one", "pipelining"])
+def sink(request) -> Sink:
+    return Sink(pipelining=request.param)
 
 
 @pytest.fixture
@@ -251,6 +252,15 @@ class TestRefusals:
         result = smtp(port).send(outbound(cc=("cc@example.org",)))
         assert sink.envelopes[0].rcpt_tos == ["to@example.org"]
         assert "cc@example.org: 550 5.1.1 no such copy" in result.text
+
+    def test_a_refused_recipient_beside_a_willing_copy_gets_nothing_sent(self, port, sink):
+        """A server that takes commands in advance has said 354 by then."""
+        sink.answers["to@example.org"] = "550 5.1.1 no such user"
+        adapter = smtp(port)
+        assert failure_of(adapter, outbound(cc=("cc@example.org",))).code == "550 5.1.1"
+        sink.answers.clear()
+        adapter.send(outbound())
+        assert [envelope.rcpt_tos for envelope in sink.envelopes] == [["to@example.org"]]
 
     def test_421_closes_the_connection(self, port, sink):
         adapter = smtp(port)
