@@ -80,6 +80,13 @@ KINDS: dict[str, Kind] = {
         windowed=False,
         built_in=True,
     ),
+    "endpoint": Kind(
+        "Webhook endpoint switched off by itself",
+        "endpoints",
+        "endpoints that answered 410, or failed for days, in the last week, and were not switched on again",
+        windowed=False,
+        built_in=True,
+    ),
 }
 CHOICES = [(key, kind.name) for key, kind in KINDS.items()]
 # What may be watched for what is unusual.

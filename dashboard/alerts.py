@@ -23,7 +23,8 @@ from dashboard.readings import Reading
 log = logging.getLogger(__name__)
 GAP = timedelta(seconds=30)  # a rule evaluated more recently than this waits for the next minute
 KEEP_READINGS = timedelta(days=14)
-BUILT_IN = {"circuit": "critical", "heartbeat": "critical", "invariants": "critical"}  # kind → severity
+# kind → severity
+BUILT_IN = {"circuit": "critical", "heartbeat": "critical", "invariants": "critical", "endpoint": "warning"}
 
 
 def evaluate(*, seconds: float = 15.0) -> None:

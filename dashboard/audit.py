@@ -13,9 +13,11 @@ from auditlog.middleware import AuditlogMiddleware
 from auditlog.models import LogEntry
 from auditlog.registry import auditlog
 from django.contrib.auth.models import Group, User
+from django.contrib.auth.signals import user_logged_in
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 
+from dashboard import client
 from dashboard.models import AlertChannel, AlertRule, SavedView
 from providers.models import ErrorMapping, ProviderAccount
 from tracking.models import ApiKey, Endpoint, Grant, Project, Switch
@@ -49,6 +51,7 @@ def register() -> None:
     auditlog.register(AlertRule, exclude_fields=["checked_at", "value", "volume", "fault"])
     auditlog.register(AlertChannel, mask_fields=["sealed"])
     auditlog.register(Group, m2m_fields={"permissions"})
+    user_logged_in.connect(note_login, dispatch_uid="audit")
 
 
 def hidden(value: str) -> str:
@@ -64,6 +67,18 @@ def note(found: Model, action: int, name: str, said: Mapping[str, str]) -> None:
         action=action,
         object_repr=name,
         changes={key: ["", value] for key, value in said.items()},
+    )
+
+
+def note_login(sender: type[User], request: HttpRequest, user: User, **_: object) -> None:
+    """Somebody has come in; who was refused is counted by the login's own limit."""
+    LogEntry.objects.log_create(
+        user,
+        force_log=True,
+        action=LogEntry.Action.ACCESS,
+        actor=user,
+        remote_addr=client.address(request),
+        changes={"login": ["", "signed in"]},
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.db import connection
 from django.utils import timezone
@@ -19,12 +20,13 @@ from providers.models import Circuit, ProviderAccount
 from tracking import health, loops, metrics
 from tracking.counters import floor
 from tracking.figures import together
-from tracking.models import CheckRun, Heartbeat
+from tracking.models import CheckRun, Endpoint, Heartbeat
 from tracking.periods import MINUTES
 
 COUNTED = 50_000  # due messages of an account that are looked at
 SPOKE = timedelta(days=7)  # an account without any receipt in this time is not expected to send some
 STOPPED = timedelta(minutes=3)  # without an evaluation: the workers were not running, their loops need a moment
+SWITCHED_OFF = timedelta(days=7)  # for which an endpoint that nobody switched on again is worth a mention
 DAY = timedelta(days=1)
 
 
@@ -59,6 +61,8 @@ def read(rule: AlertRule, now: datetime) -> list[Reading]:
         return _heartbeats(rule, now)
     if rule.kind == "invariants":
         return _invariants()
+    if rule.kind == "endpoint":
+        return _endpoints(now)
     if not rule.shape.metric:
         return _backlog(rule, now)
     return _now(rule, now)
@@ -217,3 +221,10 @@ def _invariants() -> list[Reading]:
     if last is None:
         return [Reading(0.0)]
     return [Reading(float(last.found), text="; ".join(map(str, last.differences))[:300])]
+
+
+def _endpoints(now: datetime) -> list[Reading]:
+    off = Endpoint.objects.filter(active=False, deleted_at=None, disabled_at__gte=now - SWITCHED_OFF)
+    found = list(off.exclude(disabled_reason="").order_by("-disabled_at").select_related("project")[:100])
+    named = [f"{each.project.code}: {urlsplit(each.url).hostname} ({each.disabled_reason})" for each in found]
+    return [Reading(float(len(found)), text=", ".join(named)[:300])]

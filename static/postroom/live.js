@@ -1,4 +1,5 @@
-// Refreshes the parts of a page that say `data-live`, every five seconds, as long as the page can be seen.
+// Refreshes the parts of a page that say `data-live`, every five seconds, as long as the page can be seen; what polls at
+// a pace of its own (hx-trigger="every …") is held back while it cannot be seen, too.
 // htmx fetches and swaps them: hx-get says what, hx-trigger="live" that we say when.
 "use strict";
 
@@ -25,6 +26,10 @@
   for (const trouble of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
     document.addEventListener(trouble, (event) => partOf(event)?.setAttribute("data-stale", ""));
   }
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const polls = event.target.getAttribute("hx-trigger")?.startsWith("every");
+    if (polls && document.hidden) event.preventDefault();
+  });
   document.addEventListener("visibilitychange", refresh);
   document.addEventListener("DOMContentLoaded", () => setInterval(refresh, PERIOD));
 })();

@@ -8,6 +8,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
+_OFFERS = (b"SIZE 10485760", b"PIPELINING", b"ENHANCEDSTATUSCODES")
+_EHLO = b"".join(b"250-%s\r\n" % offer for offer in (b"sink", *_OFFERS)) + b"250 8BITMIME\r\n"
+
 
 class Sink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -35,7 +38,9 @@ class Sink(asyncio.Protocol):
 
     def _command(self, verb: bytes) -> None:
         if verb == b"EHLO":
-            self._transport.write(b"250-sink\r\n250-SIZE 10485760\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n")
+            self._transport.write(
+                b"250-sink\r\n250-SIZE 10485760\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n"
+            )
         elif verb == b"DATA":
             self._in_data = True
             self._transport.write(b"354 go on\r\n")

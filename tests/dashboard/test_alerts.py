@@ -15,11 +15,11 @@ from django.test.utils import CaptureQueriesContext
 from dashboard import alert_preview, alerts, incidents, readings
 from dashboard.models import AlertNotification, AlertReading, AlertRule, Incident, IncidentEvent, SavedView
 from providers.models import Circuit
-from tests.builders import make_account, make_project
+from tests.builders import make_account, make_endpoint, make_project
 from tests.dashboard.alerting import count, incident, make_channel, make_rule
 from tests.tracking.lives import queue_message
 from tracking import loops, metrics
-from tracking.models import CheckRun, Heartbeat
+from tracking.models import CheckRun, Endpoint, Heartbeat
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 3, 4, 12, 7, 30, tzinfo=UTC)
@@ -182,12 +182,24 @@ def test_failing_checks_are_an_incident():
     assert (incident().kind, incident().last_value, incident().text) == ("invariants", 3, "message x: is odd")
 
 
+def test_an_endpoint_that_was_switched_off_by_itself_is_an_incident():
+    project = make_project(code="shop")
+    by_hand = make_endpoint(project)
+    Endpoint.objects.filter(pk=by_hand.pk).update(active=False)
+    off = make_endpoint(project, "https://hooks.example.com/in?token=x")
+    Endpoint.objects.filter(pk=off.pk).update(active=False, disabled_reason="gone", disabled_at=datetime.now(UTC))
+    alerts.evaluate()
+    found = incident()
+    assert (found.kind, found.severity, found.last_value) == ("endpoint", "warning", 1)
+    assert found.text == "shop: hooks.example.com (gone)"  # no more of its address: it may hold a secret
+
+
 def test_built_in_rules_come_back_and_stay_on():
     alerts.evaluate()
-    assert AlertRule.objects.filter(built_in=True).count() == 3
+    assert AlertRule.objects.filter(built_in=True).count() == 4
     AlertRule.objects.filter(kind="circuit").delete()
     alerts.evaluate()
-    assert AlertRule.objects.filter(built_in=True).count() == 3
+    assert AlertRule.objects.filter(built_in=True).count() == 4
     with pytest.raises(IntegrityError):
         AlertRule.objects.filter(kind="circuit").update(enabled=False)
 
@@ -375,7 +387,7 @@ def test_an_evaluation_asks_a_bounded_number_of_queries(clock):
     clock.shift(MINUTE)
     with CaptureQueriesContext(connection) as after:
         alerts.evaluate()
-    assert len(after) <= len(before) <= 50  # four rules
+    assert len(after) <= len(before) <= 58  # five rules
 
 
 @pytest.mark.django_db(transaction=True)

@@ -47,6 +47,17 @@ def test_who_paused_a_project_when_and_why(client):
     assert "bad campaign" in text(client.get(f"{LOG}{entry.pk}/change/"))
 
 
+def test_who_came_in_and_from_where():
+    User.objects.create_superuser("ada", password="a long pass word")
+    visitor = Client(REMOTE_ADDR="192.0.2.9")
+    visitor.post("/admin/login/", {"username": "ada", "password": "wrong"})
+    assert last().action != LogEntry.Action.ACCESS
+    visitor.post("/admin/login/", {"username": "ada", "password": "a long pass word"})
+    entry = last()
+    assert (entry.action, entry.actor.username, entry.remote_addr) == (LogEntry.Action.ACCESS, "ada", "192.0.2.9")
+    assert "signed in" in text(superuser().get(LOG))
+
+
 def test_secrets_are_masked_wherever_they_come_from(client):
     account = make_account(credentials={"hook_secret": "first-secret"})
     sealed, token = account.sealed_credentials, account.hook_token
@@ -119,7 +130,7 @@ def test_filters_and_a_long_list_take_few_queries(client):
     assert len(queries) <= 8
     assert response.context["cl"].older_link
     ops = User.objects.get(username="ops").pk
-    assert client.get(f"{LOG}?who={ops}").context["cl"].result_count == 0
+    assert client.get(f"{LOG}?who={ops}").context["cl"].result_count == 1  # came in
 
 
 def test_the_log_says_which_request_it_was(client):

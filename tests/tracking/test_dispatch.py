@@ -281,6 +281,26 @@ def test_the_in_flight_cap_holds_over_all_loops(monkeypatch: pytest.MonkeyPatch)
     two.drain(5)
 
 
+def test_loops_share_an_account_instead_of_one_keeping_it_full(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.DISPATCH_LOOPS = 2
+    release = threading.Event()
+    monkeypatch.setattr(Scripted, "script", staticmethod(lambda o: (release.wait(10), SendResult("r"))[1]))
+    project = make_project()
+    account = make_account(project, kind="scripted", max_in_flight=5)
+    for _ in range(10):
+        queue_message(project, account)
+    one, two = Dispatcher(), Dispatcher()
+    for _ in range(5):
+        one.step()
+        two.step()
+    assert (one.in_flight, two.in_flight) == (3, 2)
+    release.set()
+    one.drain(5)
+    two.drain(5)
+
+
 def test_priority_then_due_time() -> None:
     project = make_project()
     account = make_account(project, kind="scripted", max_in_flight=1)
