@@ -191,7 +191,8 @@ class Dispatcher:
 def share(max_in_flight: int) -> int:
     """How many of an account's hand-overs one dispatch loop may have under way: the cap is over all of them, and a loop
     that filled it again and again would leave the others nothing to do."""
-    return -(-max_in_flight // settings.DISPATCH_LOOPS)
+    loops: int = settings.DISPATCH_LOOPS
+    return -(-max_in_flight // loops)
 
 
 def run_dispatch(slot: int, *, seconds: float, others: Callable[[], None], handing_on: Callable[[], None]) -> bool:

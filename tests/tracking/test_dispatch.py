@@ -281,9 +281,7 @@ def test_the_in_flight_cap_holds_over_all_loops(monkeypatch: pytest.MonkeyPatch)
     two.drain(5)
 
 
-def test_loops_share_an_account_instead_of_one_keeping_it_full(
-    monkeypatch: pytest.MonkeyPatch, settings: Any
-) -> None:
+def test_loops_share_an_account_instead_of_one_keeping_it_full(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.DISPATCH_LOOPS = 2
     release = threading.Event()
     monkeypatch.setattr(Scripted, "script", staticmethod(lambda o: (release.wait(10), SendResult("r"))[1]))
