@@ -7,19 +7,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from providers.models import ProviderAccount
 from tests.benchmarks import fill, floors
 from tests.benchmarks.row import Row
 
-IN_FLIGHT = 32  # sender threads of the account
 _OURS = ("message", "content", "attempt", "event", "queue", "metric_delta")
 
 
 class Sending(Row):
     counts = "messages"
     loops: int
+    in_flight = 32  # hand-overs of the account at once, over all loops
+    group = in_flight  # messages of one claim
     account: ProviderAccount
 
     def ours(self) -> float:
@@ -35,6 +35,9 @@ class Sending(Row):
         took = time.perf_counter() - started
         (sent,) = stage.conn.execute("SELECT count(*) FROM message WHERE status = 'sent' AND attempts = 1").fetchone()  # type: ignore[misc]
         assert sent == self.size, f"{sent} of {self.size} messages were sent once"
+        (groups,) = stage.conn.execute("SELECT count(DISTINCT started_at) FROM attempt").fetchone()  # type: ignore[misc]
+        self.group = max(1, round(self.size / groups))
+        self.note = f"{self.in_flight} at once, groups of {self.group}"
         return self.size / took
 
 
@@ -42,18 +45,10 @@ class Dispatch(Sending):
     """Floor: claim, hand over and finish by hand-written SQL, one connection, in groups as large as ours were."""
 
     family, name, full, aim, loops = "dispatch", "dispatch", 20_000, 0.5, 1
-    group = IN_FLIGHT
 
     def prepare(self) -> None:
-        self.account = self.stage.account("instant", max_in_flight=IN_FLIGHT)
+        self.account = self.stage.account("instant", max_in_flight=self.in_flight)
         self.resources.enter_context(self.stage.loops("dispatch", self.loops))
-
-    def ours(self) -> float:
-        rate = super().ours()
-        groups: Any = self.stage.conn.execute("SELECT count(DISTINCT started_at) FROM attempt").fetchone()
-        self.group = max(1, round(self.size / groups[0]))
-        self.note = f"groups of {self.group}"
-        return rate
 
     def floor(self) -> float:
         conn = self.stage.conn
@@ -78,12 +73,11 @@ class Smtp(Sending):
     def prepare(self) -> None:
         self.port = self.resources.enter_context(sink())
         settings = {"host": "127.0.0.1", "port": self.port, "security": "none", "helo": "bench.example.com"}
-        self.account = self.stage.account("smtp", max_in_flight=IN_FLIGHT, settings=settings)
+        self.account = self.stage.account("smtp", max_in_flight=self.in_flight, settings=settings)
         self.resources.enter_context(self.stage.loops("dispatch", self.loops))
-        self.note = f"{IN_FLIGHT} connections"
 
     def floor(self) -> float:
-        share = [str(self.size // self.loops), str(IN_FLIGHT // self.loops)]
+        share = [str(self.size // self.loops), str(self.in_flight // self.loops)]
         command = [sys.executable, "-m", "tests.benchmarks.smtp_floor", str(self.port), *share]
         senders = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
