@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 # psycopg's own appear where a connection is used beside Django's
 AWAY = (OperationalError, InterfaceError, errors.OperationalError, errors.InterfaceError, PoolTimeout, PoolClosed)
 
-FOR_PROGRAMS = ("/v1", "/hooks")
+FOR_PROGRAMS = ("/v1", "/api", "/hooks")
 
 
 class Problems:
@@ -73,7 +73,7 @@ class DatabaseAway:
             return None
         log.error("the database is away: %s", error)
         _discard_broken()
-        if request.path_info.startswith("/v1/"):
+        if request.path_info.startswith(("/v1/", "/api/v1/")):
             return problems.unavailable("The database is not available; nothing was stored.")
         headers = {"Retry-After": problems.RETRY_AFTER}
         return HttpResponse("The database is not available.\n", status=503, content_type="text/plain", headers=headers)

@@ -1,7 +1,7 @@
 """Postroom's web server in a process of its own over the test database, and what runs a document's own snippets.
 
-Used by the test modules beside it through the fixture `live` (conftest.py); `serve` is for those that need other settings.
-A document is a file of documents/; its fenced blocks are run as they stand, with only host and key replaced.
+Used by the test modules beside it through the fixture `live` (conftest.py); `serve` is for other settings. A document
+is a file of documents/; its fenced blocks are run as they stand, with only host and key replaced.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def database_url() -> str:
 
 @contextmanager
 def serve(log: Path, **environment: str) -> Iterator[Live]:
-    """One web process of 8 threads, as config.launcher starts it. `environment`: settings that the test wants otherwise."""
+    """One web process of 8 threads, as config.launcher starts it. `environment`: settings that are wanted otherwise."""
     port = pgsystem.any_free_port()
     server = Live(f"http://127.0.0.1:{port}")
     command = [

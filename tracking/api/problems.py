@@ -13,10 +13,9 @@ from rest_framework import exceptions
 
 from tracking import problem
 from tracking.clock import ClockWrong
-from tracking.schema import FieldError, Invalid
+from tracking.schema import BadQuery, FieldError, Invalid
 from tracking.services.act import Missing, Refused
 from tracking.services.idempotency import Overtaken, Reused
-from tracking.services.listing import BadQuery
 
 log = logging.getLogger(__name__)
 
