@@ -10,7 +10,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from tracking.api import json, problems
+from tracking.api import json, problems, throttle
 from tracking.api.authentication import Caller
 from tracking.models import Scope
 from tracking.services import act, bulk_status, listing, lookup, submit
@@ -25,6 +25,18 @@ class View(APIView):
     scopes: ClassVar[dict[str, Scope]] = {}
     content_negotiation_class = json.OneFormat
     http_method_names = ["get", "post", "head"]
+
+    def check_permissions(self, request: Request) -> None:
+        """What is refused for lack of a scope counts too."""
+        super().check_throttles(request)
+        super().check_permissions(request)
+
+    def check_throttles(self, request: Request) -> None:
+        """Done before the permissions."""
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        throttle.add_headers(request, response)
+        return super().finalize_response(request, response, *args, **kwargs)
 
     @staticmethod
     def caller(request: Request) -> Caller:
