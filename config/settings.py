@@ -192,11 +192,21 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tracking.api.authentication.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["tracking.api.authentication.HasScope"],
     "DEFAULT_THROTTLE_CLASSES": ["tracking.api.throttle.PerKey"],
+    "DEFAULT_SCHEMA_CLASS": "tracking.api.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["tracking.api.json.Renderer"],
     "DEFAULT_PARSER_CLASSES": ["tracking.api.json.Parser"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "tracking.api.problems.handler",
     "UNAUTHENTICATED_USER": None,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Postroom",
+    "DESCRIPTION": "Sends messages through providers and says what became of them.",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "PREPROCESSING_HOOKS": ["tracking.api.openapi.keep_native"],
+    "POSTPROCESSING_HOOKS": [],
 }
 
 # --- workers: resident loops run as django-q2 tasks (tracking/jobs.py); measured values, see docs/decisions/
