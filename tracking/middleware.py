@@ -59,6 +59,8 @@ def _as_problem(response: HttpResponseBase, detail: str) -> None:
     kind, known = problems.BY_STATUS.get(status, ("refused", "The request was refused."))
     response.headers["Content-Type"] = problems.MEDIA_TYPE
     response.content = orjson.dumps(problem.document(status, kind, detail or known))
+    if "Content-Length" in response.headers:  # of the HTML
+        response.headers["Content-Length"] = str(len(response.content))
 
 
 class DatabaseAway:

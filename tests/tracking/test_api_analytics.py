@@ -10,9 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tests.builders import make_account, make_key, make_project
-from tracking import rollups
-from tracking.counters import Bucket
+from tests.builders import make_account, make_counts, make_key, make_project
 from tracking.models import Project
 
 pytestmark = pytest.mark.django_db
@@ -22,12 +20,6 @@ THOUSAND = {"created": 1000, "sent": 1000, "delivered": 950, "failed": 30, "boun
 THOUSAND |= {"timed": 950, "delivery_ms": 950 * 2300, "failed_permanent": 30, "bounced_hard": 20}
 YEAR = {"start_date": "2023-12-01", "end_date": "2023-12-31"}
 URLS = ["delivery-metrics", "providers", "performance"]
-
-
-def count(project: Project, at: datetime, counts: dict[str, int], **kw: Any) -> None:
-    """What `record` and the fold would have counted."""
-    bucket = Bucket(at, project.pk, kw.pop("channel", "email"), kw.pop("account_id", None), **kw)
-    rollups.add_up({bucket: counts}, rollups.TIERS, datetime.now(UTC))
 
 
 @pytest.fixture
@@ -47,7 +39,7 @@ def ask(client: Client, name: str = "delivery-metrics", **query: Any) -> Any:
 
 
 def test_950_of_1000_are_a_rate_of_095(client: Client, project: Project) -> None:
-    count(project, DAY, THOUSAND)
+    make_counts(project, DAY, THOUSAND)
     found = ask(client, **YEAR, group_by="day")
     assert [entry["date"] for entry in found["metrics"]] == [f"2023-12-{day:02}" for day in range(1, 32)]
     first, second, *_ = found["metrics"]
@@ -63,15 +55,15 @@ def test_950_of_1000_are_a_rate_of_095(client: Client, project: Project) -> None
 
 def test_both_days_count_and_no_other_project(client: Client, project: Project) -> None:
     for day in (0, 1, 2, 3):
-        count(project, DAY + timedelta(days=day), {"created": 1, "sent": 1})
-    count(make_project(), DAY + timedelta(days=1), {"created": 5, "sent": 5})
+        make_counts(project, DAY + timedelta(days=day), {"created": 1, "sent": 1})
+    make_counts(make_project(), DAY + timedelta(days=1), {"created": 5, "sent": 5})
     found = ask(client, start_date="2023-12-02", end_date="2023-12-03")
     assert [(entry["date"], entry["sent"]) for entry in found["metrics"]] == [("2023-12-02", 1), ("2023-12-03", 1)]
 
 
 def test_days_are_those_of_the_time_zone(client: Client, project: Project) -> None:
-    count(project, datetime(2023, 12, 1, 18, 30, tzinfo=UTC), {"created": 1, "sent": 1})  # midnight in Kolkata
-    count(project, datetime(2023, 12, 1, 18, 15, tzinfo=UTC), {"created": 2, "sent": 2})
+    make_counts(project, datetime(2023, 12, 1, 18, 30, tzinfo=UTC), {"created": 1, "sent": 1})  # midnight in Kolkata
+    make_counts(project, datetime(2023, 12, 1, 18, 15, tzinfo=UTC), {"created": 2, "sent": 2})
     found = ask(client, start_date="2023-12-01", end_date="2023-12-02", timezone="Asia/Kolkata")
     assert [entry["sent"] for entry in found["metrics"]] == [2, 1]
     hours = ask(client, start_date="2023-12-02", end_date="2023-12-02", timezone="Asia/Kolkata", group_by="hour")
@@ -89,8 +81,8 @@ def test_days_are_those_of_the_time_zone(client: Client, project: Project) -> No
 def test_weeks_and_months_count_only_what_lies_in_the_period(
     client: Client, project: Project, group: str, dates: list[str]
 ) -> None:
-    count(project, DAY - timedelta(days=1), {"created": 7, "sent": 7})
-    count(project, DAY, {"created": 1, "sent": 1})
+    make_counts(project, DAY - timedelta(days=1), {"created": 7, "sent": 7})
+    make_counts(project, DAY, {"created": 1, "sent": 1})
     found = ask(client, **YEAR, group_by=group)["metrics"]
     assert [entry["date"] for entry in found] == dates
     assert found[0]["sent"] == 1
@@ -98,11 +90,11 @@ def test_weeks_and_months_count_only_what_lies_in_the_period(
 
 def test_by_provider_channel_project_template_and_category(client: Client, project: Project) -> None:
     one, other = make_account(code="one"), make_account(code="other")
-    count(project, DAY, {"created": 3, "sent": 3, "delivered": 2}, account_id=one.pk)
-    count(project, DAY, {"created": 4, "sent": 4}, account_id=other.pk, channel="sms")
-    count(project, DAY, {"created": 1, "suppressed": 1})
-    count(project, DAY, {"created": 2, "sent": 2}, kind="template", label="welcome")
-    count(project, DAY, {"created": 5, "sent": 5}, kind="category", label="order")
+    make_counts(project, DAY, {"created": 3, "sent": 3, "delivered": 2}, account_id=one.pk)
+    make_counts(project, DAY, {"created": 4, "sent": 4}, account_id=other.pk, channel="sms")
+    make_counts(project, DAY, {"created": 1, "suppressed": 1})
+    make_counts(project, DAY, {"created": 2, "sent": 2}, kind="template", label="welcome")
+    make_counts(project, DAY, {"created": 5, "sent": 5}, kind="category", label="order")
 
     def grouped(group: str) -> list[tuple[Any, int]]:
         return [(entry[group], entry["sent"]) for entry in ask(client, **YEAR, group_by=group)["metrics"]]
@@ -118,7 +110,7 @@ def test_providers_are_compared_with_percentiles_and_classes(client: Client, pro
     account = make_account(code="smtp")
     counts = {**THOUSAND, "latency_40": 940, "latency_60": 10, "attempts_started": 1100, "attempts_accepted": 990}
     counts |= {"attempts_failed": 110, "attempts_failed_timeout": 80, "attempts_failed_permanent": 30}
-    count(project, DAY, {**counts, "attempts_bounced_hard": 20}, account_id=account.pk)
+    make_counts(project, DAY, {**counts, "attempts_bounced_hard": 20}, account_id=account.pk)
     (found,) = ask(client, "providers", **YEAR)["providers"]
     assert found["provider"] == "smtp" and found["delivery_rate"] == 0.95 and found["attempt_success"] == 0.9
     assert found["failures"] == {"timeout": 80, "permanent": 30} and found["bounces"] == {"hard": 20}
@@ -128,8 +120,8 @@ def test_providers_are_compared_with_percentiles_and_classes(client: Client, pro
 
 def test_performance_has_the_key_figures_and_those_before(client: Client, project: Project) -> None:
     account = make_account(code="smtp")
-    count(project, DAY, THOUSAND, account_id=account.pk)
-    count(project, DAY - timedelta(days=1), {"created": 10, "sent": 10, "delivered": 5}, account_id=account.pk)
+    make_counts(project, DAY, THOUSAND, account_id=account.pk)
+    make_counts(project, DAY - timedelta(days=1), {"created": 10, "sent": 10, "delivered": 5}, account_id=account.pk)
     found = ask(client, "performance", start_date="2023-12-01", end_date="2023-12-01")
     assert (found["delivery_rate"], found["bounce_rate"], found["avg_delivery_time"]) == (0.95, 0.02, 2.3)
     assert found["matured"]["delivery_rate"] == 0.95 and found["before"]["delivery_rate"] == 0.5
@@ -144,7 +136,7 @@ def test_without_dates_the_last_thirty_days(client: Client, project: Project) ->
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
 def test_a_leap_year_by_the_hour(client: Client, project: Project, zone: str) -> None:
-    count(project, datetime(2024, 2, 29, 12, tzinfo=UTC), {"created": 1, "sent": 1})
+    make_counts(project, datetime(2024, 2, 29, 12, tzinfo=UTC), {"created": 1, "sent": 1})
     found = ask(client, start_date="2024-01-01", end_date="2024-12-31", group_by="hour", timezone=zone)["metrics"]
     assert len(found) == 8784 and sum(entry["sent"] for entry in found) == 1
 
@@ -195,7 +187,7 @@ def test_it_is_one_statement_however_long_the_period(client: Client, project: Pr
 
 
 def test_the_same_below_api_v1(client: Client, project: Project) -> None:
-    count(project, DAY, THOUSAND)
+    make_counts(project, DAY, THOUSAND)
     here, there = (client.get(f"{root}/analytics/delivery-metrics", YEAR) for root in ("/v1", "/api/v1"))
     assert here.content == there.content
     assert client.get("/api/v1/notifications").status_code == 200
