@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from http import HTTPStatus
+from inspect import cleandoc
 from typing import Any
 
 import orjson
@@ -55,7 +56,8 @@ class AutoSchema(Base):
     def get_description(self) -> str:  # type: ignore[override]
         scope = getattr(self.view, "scopes", {}).get(self.method)
         needs = f"Needs the scope `{scope}`." if scope else ""
-        return "\n\n".join(part for part in (super().get_description(), needs) if part)
+        own = cleandoc(vars(type(self.view)).get("__doc__") or "")  # not that of the class above
+        return "\n\n".join(part for part in (own, needs) if part)
 
     def get_tags(self) -> list[str]:
         return [self.path.removeprefix(NATIVE).split("/")[0]]
