@@ -191,11 +191,22 @@ DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="postroom@localhost")
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tracking.api.authentication.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["tracking.api.authentication.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["tracking.api.throttle.PerKey"],
+    "DEFAULT_SCHEMA_CLASS": "tracking.api.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["tracking.api.json.Renderer"],
     "DEFAULT_PARSER_CLASSES": ["tracking.api.json.Parser"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "tracking.api.problems.handler",
     "UNAUTHENTICATED_USER": None,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Postroom",
+    "DESCRIPTION": "Sends messages through providers and says what became of them.",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "PREPROCESSING_HOOKS": ["tracking.api.openapi.keep_native"],
+    "POSTPROCESSING_HOOKS": [],
 }
 
 # --- workers: resident loops run as django-q2 tasks (tracking/jobs.py); measured values, see docs/decisions/
@@ -220,6 +231,7 @@ Q_CLUSTER = {
 # --- Postroom's own
 WEB_THREADS = env.int("WEB_THREADS", default=8)  # of one web process, as its server was told
 BODY_SECONDS = env.float("BODY_SECONDS", default=30.0)  # for one request body, while it keeps others waiting
+RATE_LIMIT = env.int("RATE_LIMIT", default=30_000)  # requests a minute of one API key; 0: any number
 DISPATCH_LOOPS = env.int("DISPATCH_LOOPS", default=1)
 RECEIVE_LOOPS = env.int("RECEIVE_LOOPS", default=2)
 PUBLISH_LOOPS = env.int("PUBLISH_LOOPS", default=1)

@@ -230,7 +230,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = ApiKey
-        fields = ("project", "name", "scopes")
+        fields = ("project", "name", "scopes", "rate_limit")
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

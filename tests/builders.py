@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from providers.models import ProviderAccount
-from tracking import subscribers
+from tracking import rollups, subscribers
+from tracking.counters import Bucket
 from tracking.models import Endpoint, Grant, Project
 from tracking.services import endpoints, keys, submit
 from tracking.services.record import Source
@@ -55,3 +57,9 @@ def make_endpoint(project: Project, url: str = "https://hooks.example.com/in", *
     endpoint, _ = endpoints.create(project_id=project.pk, document=document)
     subscribers.forget()  # a test's transaction may never commit
     return endpoint
+
+
+def make_counts(project: Project, at: datetime, counts: dict[str, int], **kw: Any) -> None:
+    """Numbers of a minute in the rollups, as if messages had been counted; `kw`: channel, account_id, kind, label."""
+    bucket = Bucket(at, project.pk, kw.pop("channel", "email"), kw.pop("account_id", None), **kw)
+    rollups.add_up({bucket: counts}, rollups.TIERS, datetime.now(UTC))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tracking.counters import floor
 from tracking.figures import DEFINITIONS, Definition, Figures
-from tracking.periods import MINUTES, Step, TooMany, steps, weeks_before
+from tracking.periods import MAX_STEPS, MINUTES, Step, TooMany, steps, weeks_before
 from tracking.rollups import QUARTER, Found, Question, Span, Sums, minutes_kept, read
 
 __all__ = [
@@ -93,9 +93,10 @@ def by(scope: Scope, dimension: Dimension) -> dict[Key, Figures]:
     return {_key(dimension, text): _figures(found, 0, text) for _, text in found}
 
 
-def series(scope: Scope, step: Step, tz: tzinfo, *, latency: bool = False) -> Series:
-    """Figures of each step. `latency`: with percentiles, which cost as much as all else. Raises TooMany, Forgotten."""
-    spans, begins = _steps(scope, step, tz)
+def series(scope: Scope, step: Step, tz: tzinfo, *, latency: bool = False, most: int = MAX_STEPS) -> Series:
+    """Figures of each step, `most` of them. `latency`: with percentiles, which cost as much as all else. Raises
+    TooMany, Forgotten."""
+    spans, begins = _steps(scope, step, tz, most)
     found = _read(scope, spans, latency=latency)
     return [(begin, _figures(found, place)) for place, begin in enumerate(begins)]
 
@@ -159,8 +160,8 @@ def anomaly(scope: Scope, metric: str, tz: tzinfo) -> float | None:
 # --- from a scope to a question
 
 
-def _steps(scope: Scope, step: Step, tz: tzinfo) -> tuple[list[Span], list[datetime]]:
-    periods = steps(scope.since, scope.until, step, tz)
+def _steps(scope: Scope, step: Step, tz: tzinfo, most: int = MAX_STEPS) -> tuple[list[Span], list[datetime]]:
+    periods = steps(scope.since, scope.until, step, tz, most)
     if MINUTES.get(step, 60) < 15 and scope.since < minutes_kept(datetime.now(UTC)):
         raise Forgotten("steps of less than a quarter of an hour are kept for two days")
     spans = [

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 # psycopg's own appear where a connection is used beside Django's
 AWAY = (OperationalError, InterfaceError, errors.OperationalError, errors.InterfaceError, PoolTimeout, PoolClosed)
 
-FOR_PROGRAMS = ("/v1", "/hooks")
+FOR_PROGRAMS = ("/v1", "/api", "/hooks")
 
 
 class Problems:
@@ -59,6 +59,8 @@ def _as_problem(response: HttpResponseBase, detail: str) -> None:
     kind, known = problems.BY_STATUS.get(status, ("refused", "The request was refused."))
     response.headers["Content-Type"] = problems.MEDIA_TYPE
     response.content = orjson.dumps(problem.document(status, kind, detail or known))
+    if "Content-Length" in response.headers:  # of the HTML
+        response.headers["Content-Length"] = str(len(response.content))
 
 
 class DatabaseAway:
@@ -73,7 +75,7 @@ class DatabaseAway:
             return None
         log.error("the database is away: %s", error)
         _discard_broken()
-        if request.path_info.startswith("/v1/"):
+        if request.path_info.startswith(("/v1/", "/api/v1/")):
             return problems.unavailable("The database is not available; nothing was stored.")
         headers = {"Retry-After": problems.RETRY_AFTER}
         return HttpResponse("The database is not available.\n", status=503, content_type="text/plain", headers=headers)

@@ -5,7 +5,7 @@ An error never repeats a value, so that stored answers hold no recipient.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
@@ -31,7 +31,7 @@ from tracking.policy import RetryOverrides
 
 MAX_AHEAD = timedelta(days=30)  # scheduled_at
 MAX_ERRORS = 100
-Model = TypeVar("Model")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class FieldError(NamedTuple):
@@ -165,6 +165,24 @@ def checked(kind: TypeAdapter[Model], document: Any) -> Model:
         return kind.validate_python(document)
     except ValidationError as error:
         raise Invalid(_errors(error)) from None
+
+
+class BadQuery(Exception):
+    """Parameters that are unknown or cannot be read: name → what is wrong."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {text}" for name, text in errors.items()))
+        self.errors = errors
+
+
+def query(kind: type[Model], given: Mapping[str, str]) -> Model:
+    """The parameters of an address as a model of ours. Raises BadQuery."""
+    try:
+        return kind.model_validate_strings(dict(given))
+    except ValidationError as error:
+        words = {"extra_forbidden": "is not a known parameter", "missing": "is needed"}
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise BadQuery({str(item["loc"][0]): words.get(item["type"], item["msg"]) for item in found}) from None
 
 
 # --- what one field alone cannot tell

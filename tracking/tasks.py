@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 
 from providers import rotation
-from tracking import jobs, loops, partitions
+from tracking import jobs, loops, partitions, rate
 from tracking.models import IdempotencyKey, Nonce
 from tracking.services import check_run, deliveries, rollup
 from tracking.services import remap as service
@@ -67,6 +67,7 @@ def prune() -> None:
     rotation.forget_expired()
     rollup.drop_minutes()
     deliveries.prune(now)
+    rate.prune()
 
 
 def nightly_check() -> None:

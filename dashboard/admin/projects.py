@@ -67,7 +67,7 @@ class ApiKeyAdmin(ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-arg
     list_select_related = ("project",)
     search_fields = ("name", "prefix")
     show_full_result_count = False
-    readonly_fields = ("project", "name", "shown_prefix", "shown_scopes", "state", "created")
+    readonly_fields = ("project", "name", "shown_prefix", "shown_scopes", "rate_limit", "state", "created")
     fields = readonly_fields
     change_form_template = "admin/tracking/apikey/page.html"
 
@@ -91,7 +91,7 @@ class ApiKeyAdmin(ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-arg
         return moment(key.created_at)
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
-        return self.readonly_fields if obj else ("project", "name", "scopes")
+        return self.readonly_fields if obj else ("project", "name", "scopes", "rate_limit")
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
         return self.readonly_fields if obj else ()
@@ -122,7 +122,9 @@ class ApiKeyAdmin(ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-arg
     def _made(self, request: HttpRequest, form: ApiKeyForm, context: dict[str, Any]) -> HttpResponse:
         """The answer itself shows the key: it goes through no session, log or redirect."""
         wanted = form.cleaned_data
-        key = keys.create(project=wanted["project"], name=wanted["name"], scopes=wanted["scopes"])
+        key = keys.create(
+            project=wanted["project"], name=wanted["name"], scopes=wanted["scopes"], rate_limit=wanted["rate_limit"]
+        )
         row = ApiKey.objects.get(prefix=key.split("_")[1])
         self.log_addition(request, row, [{"added": {}}])
         context |= {"title": "The new API key", "key": key, "row": row, "list_url": _list_url()}

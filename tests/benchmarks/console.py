@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -26,10 +27,14 @@ from django.test import Client
 from providers.base import BounceClass, FailureClass
 from tests.benchmarks import database
 from tests.benchmarks.weeks import Weeks
+from tracking.models import Project
+from tracking.services import keys
 from tracking.statuses import Status
 
 FAMILY = "console"
 AIM_MS, AIM_RATIO = 150.0, 1.5
+METRICS = "delivery-metrics, a year"
+AIMS_MS = {METRICS: 100.0}  # of single rows
 FEW = 10_000  # messages of the floor
 LEAST = 1_000  # messages of ours
 REQUESTS = 40  # of each page, on each side
@@ -48,7 +53,8 @@ class Console:
             call_command("migrate", interactive=False, verbosity=0)
             self.filled.fill()
             operator = User.objects.create(username="bench", is_staff=True, is_superuser=True)
-            self._client = Client(SERVER_NAME="127.0.0.1")
+            key = keys.create(project=Project.objects.order_by("pk")[0], name="bench", rate_limit=0)
+            self._client = Client(SERVER_NAME="127.0.0.1", headers={"X-API-Key": key})
             self._client.force_login(operator)
 
     @contextmanager
@@ -116,6 +122,13 @@ def _reasons() -> list[str]:
     return [*BounceClass, *FailureClass, "attempts_exhausted", "suppressed", "expired"]
 
 
+def _year(filled: Weeks) -> Addresses:
+    """By day, as many as one call may ask for."""
+    until = datetime.now(UTC).date()
+    days = {"start_date": until - timedelta(days=365), "end_date": until, "group_by": "day"}
+    return itertools.repeat(f"/v1/analytics/delivery-metrics?{urlencode(days)}")
+
+
 PAGES: dict[str, Callable[[Weeks], Addresses]] = {
     "overview": _fixed("/admin/"),
     "overview, 30 days": _fixed("/admin/?period=30d"),
@@ -148,6 +161,7 @@ PAGES: dict[str, Callable[[Weeks], Addresses]] = {
     "search: id's start": _of_each("q", lambda filled: (str(key)[:8] for key in filled.ended())),
     "search: nothing there": _of_each("q", lambda filled: itertools.cycle(["nobody@example.com", "no such thing"])),
     "search: error:": _listed(q=["error:421", "error:blocked", 'error:"mailbox full"', "error:none-such"]),
+    METRICS: _year,
     "search: recipient + status": _of_each("q", _recipients, status="failed,bounced"),
 }
 
@@ -172,7 +186,11 @@ class Timed:
 
     @property
     def missed(self) -> bool:
-        return self.ours > AIM_MS or self.ours / self.floor > AIM_RATIO
+        return self.ours > self.aim_ms or self.ours / self.floor > AIM_RATIO
+
+    @property
+    def aim_ms(self) -> float:
+        return AIMS_MS.get(self.row, AIM_MS)
 
     @property
     def medians(self) -> tuple[float, float]:
@@ -183,7 +201,7 @@ class Timed:
         figures = {"ours": self.ours, "floor": self.floor, "ratio": self.ours / self.floor, "medians": self.medians}
         named = {"family": FAMILY, "row": self.row, "counts": "ms, p95", "size": len(self.runs)}
         sizes = {"messages": self.messages, "floor_messages": self.few}
-        aims = {"aim": {"ms": AIM_MS, "ratio": AIM_RATIO}, "missed": self.missed}
+        aims = {"aim": {"ms": self.aim_ms, "ratio": AIM_RATIO}, "missed": self.missed}
         return {**named, **sizes, **figures, **aims, "runs": self.runs}
 
 

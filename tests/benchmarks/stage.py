@@ -67,7 +67,13 @@ class Stage:
     # -- processes
 
     def _environment(self, role: str) -> dict[str, str]:
-        return {**os.environ, "DATABASE_URL": self.url, "POSTROOM_ROLE": role, "PYTHONUNBUFFERED": "1"}
+        return {
+            **os.environ,
+            "DATABASE_URL": self.url,
+            "POSTROOM_ROLE": role,
+            "PYTHONUNBUFFERED": "1",
+            "RATE_LIMIT": "100000000",
+        }
 
     def web(self) -> int:
         """The port of the web server, started as the launcher starts it, with the bare view among its addresses."""

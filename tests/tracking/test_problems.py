@@ -15,6 +15,7 @@ pytestmark = pytest.mark.django_db
 def problem(answer, status: int) -> dict:
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers.get("Content-Length", str(len(answer.content))) == str(len(answer.content))
     document = answer.json()
     assert document["status"] == status and document["type"].startswith("urn:postroom:") and document["detail"]
     return document
@@ -37,7 +38,7 @@ def test_another_host_is_refused_to_people_as_well() -> None:
     assert "Content-Security-Policy" in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/a/b/c", "/hooks", "/hooks/", "/hooks/a/b"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/a/b/c", "/api/v1/a", "/api/a", "/hooks", "/hooks/", "/hooks/a/b"])
 def test_addresses_that_lead_nowhere(caplog: pytest.LogCaptureFixture, path: str) -> None:
     problem(Client().get(path), 404)
     assert not any(record.exc_info for record in caplog.records)

@@ -38,6 +38,7 @@ class Caller:
     prefix: str
     hashed: bytes
     scopes: frozenset[str]
+    rate_limit: int | None = None  # requests a minute; None: as the settings say
 
     is_authenticated = True  # asked for by whatever treats it as a user
 
@@ -102,7 +103,13 @@ def _known(prefix: str) -> Caller | None:
         return None
     project = row.project
     caller = Caller(
-        project.pk, project.created_at, project.default_region, prefix, bytes(row.hashed), frozenset(row.scopes)
+        project.pk,
+        project.created_at,
+        project.default_region,
+        prefix,
+        bytes(row.hashed),
+        frozenset(row.scopes),
+        row.rate_limit,
     )
     if len(_kept) >= KEPT_KEYS:
         _kept.clear()

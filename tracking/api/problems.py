@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,10 +14,9 @@ from rest_framework import exceptions
 
 from tracking import problem
 from tracking.clock import ClockWrong
-from tracking.schema import FieldError, Invalid
+from tracking.schema import BadQuery, FieldError, Invalid
 from tracking.services.act import Missing, Refused
 from tracking.services.idempotency import Overtaken, Reused
-from tracking.services.listing import BadQuery
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ _KINDS = {
     404: "not-found",
     405: "method-not-allowed",
     415: "unsupported-media-type",
+    429: "rate-limited",
 }
 
 
@@ -84,8 +85,13 @@ def _of_framework(error: exceptions.APIException) -> HttpResponse:
     headers = {}
     if header := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = header
+    detail = str(error.detail)
+    if isinstance(error, exceptions.Throttled):
+        seconds = math.ceil(getattr(error, "wait", None) or 1)
+        headers["Retry-After"] = str(seconds)
+        detail = f"The API key has used up its requests of this minute; more are served in {seconds} s."
     kind = _KINDS.get(error.status_code, "refused")
-    return answer(problem.document(error.status_code, kind, str(error.detail)), headers)
+    return answer(problem.document(error.status_code, kind, detail), headers)
 
 
 def _bad_query(error: BadQuery) -> dict[str, Any]:

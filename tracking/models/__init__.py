@@ -3,6 +3,7 @@
 from tracking.models.inbound import Inbound, InboundState, Nonce, Unmatched
 from tracking.models.installation import CheckRun
 from tracking.models.intake import IdempotencyKey, Suppression
+from tracking.models.limits import RateWindow
 from tracking.models.message import Attempt, Batch, Content, Event, Message
 from tracking.models.outbound import Delivery, DeliveryAttempt, DeliveryState, DisabledReason, Endpoint, EventType
 from tracking.models.project import ApiKey, Grant, Project, Scope
@@ -47,6 +48,7 @@ __all__ = [
     "Nonce",
     "Project",
     "QueueRow",
+    "RateWindow",
     "Remap",
     "RemapState",
     "Scope",

@@ -82,6 +82,9 @@ class ApiKey(models.Model):
     hashed = models.BinaryField(max_length=32, editable=False)
     scopes = ArrayField(models.CharField(max_length=20), default=all_scopes)
     revoked = models.BooleanField(default=False)
+    rate_limit = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Requests a minute; 0: any number. Empty: as many as RATE_LIMIT says."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -18,9 +18,9 @@ from django.db.models import QuerySet
 from tracking import endpoint_schema, ids, wake
 from tracking.models import Delivery, DeliveryAttempt, DeliveryState, Endpoint, EventType
 from tracking.models.outbound import TEST
-from tracking.schema import FieldError, Invalid
+from tracking.schema import BadQuery, FieldError, Invalid
 from tracking.services.act import Missing, Refused
-from tracking.services.listing import BadQuery, limit_of
+from tracking.services.listing import limit_of
 
 SHOWN_ATTEMPTS = 50  # of one delivery in a list: replays may make them many
 REPLAYED = 5_000  # by one call

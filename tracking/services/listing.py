@@ -27,19 +27,12 @@ from providers.models import CHANNELS, ProviderAccount
 from tracking import ids, shape
 from tracking.models import Message
 from tracking.models.message import STATUSES
+from tracking.schema import BadQuery
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 LOOKED_THROUGH = 20_000  # messages, for one page
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _COLUMNS = [column.removeprefix("m.").replace("a.", "account__") for column in shape.COLUMNS]
-
-
-class BadQuery(Exception):
-    """Parameters that are unknown or cannot be read: name → what is wrong."""
-
-    def __init__(self, errors: dict[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {text}" for name, text in errors.items()))
-        self.errors = errors
 
 
 class Whole(Filter):  # type: ignore[misc]

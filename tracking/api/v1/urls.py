@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tracking.api.v1 import views, webhooks
+from tracking.api.v1 import analytics, docs, views, webhooks
 
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
@@ -29,5 +29,11 @@ urlpatterns = [
         webhooks.DeliveryReplay.as_view(),
         name="webhook-delivery-replay",
     ),
+    path("analytics/delivery-metrics", analytics.DeliveryMetrics.as_view(), name="delivery-metrics"),
+    path("analytics/providers", analytics.Providers.as_view(), name="analytics-providers"),
+    path("analytics/performance", analytics.Performance.as_view(), name="performance"),
+    path("schema", docs.schema, name="api-schema"),
+    path("docs", docs.page, name="api-docs"),
+    path("docs/<str:name>", docs.file, name="api-docs-file"),
     path("<path:rest>", views.Nowhere.as_view()),
 ]

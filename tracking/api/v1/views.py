@@ -10,12 +10,16 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from tracking.api import json, problems
+from tracking import schema
+from tracking.api import json, problems, throttle
 from tracking.api.authentication import Caller
+from tracking.api.describe import Operation
+from tracking.api.v1 import shapes
 from tracking.models import Scope
 from tracking.services import act, bulk_status, listing, lookup, submit
 from tracking.services.idempotency import Key
 
+_MESSAGE = {"channel": "email", "recipient": "ada@example.org", "subject": "Order 7", "content": {"text": "Thank you."}}
 _KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 
 
@@ -23,8 +27,21 @@ class View(APIView):
     """A resource of version 1."""
 
     scopes: ClassVar[dict[str, Scope]] = {}
+    describes: ClassVar[dict[str, Operation]] = {}
     content_negotiation_class = json.OneFormat
     http_method_names = ["get", "post", "head"]
+
+    def check_permissions(self, request: Request) -> None:
+        """What is refused for lack of a scope counts too."""
+        super().check_throttles(request)
+        super().check_permissions(request)
+
+    def check_throttles(self, request: Request) -> None:
+        """Done before the permissions."""
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        throttle.add_headers(request, response)
+        return super().finalize_response(request, response, *args, **kwargs)
 
     @staticmethod
     def caller(request: Request) -> Caller:
@@ -45,6 +62,12 @@ class View(APIView):
 
 class Notifications(View):
     scopes = {"GET": Scope.READ, "POST": Scope.SEND}
+    describes = {
+        "GET": Operation("List messages, newest first", shapes.MessagePage, query=shapes.MessageQuery),
+        "POST": Operation(
+            "Hand a message in", shapes.MessageTaken, 202, body=schema.Notification, example=_MESSAGE, repeatable=True
+        ),
+    }
 
     def get(self, request: Request) -> HttpResponse:
         return json.answer(listing.page(self.caller(request).project_id, request.query_params))
@@ -56,7 +79,19 @@ class Notifications(View):
 
 
 class NotificationBatch(View):
+    """Each item has an answer of its own; a wrong one stops none of the others."""
+
     scopes = {"POST": Scope.SEND}
+    describes = {
+        "POST": Operation(
+            "Hand many messages in",
+            shapes.BatchTaken,
+            202,
+            body=shapes.MessageBatch,
+            example={"notifications": [_MESSAGE]},
+            repeatable=True,
+        )
+    }
 
     def post(self, request: Request) -> HttpResponse:
         document = json.document(request)
@@ -65,7 +100,17 @@ class NotificationBatch(View):
 
 
 class BulkStatus(View):
+    """Each id is looked for as ours, then as an external_id, then as a provider's; answers are in the same order."""
+
     scopes = {"POST": Scope.READ}
+    describes = {
+        "POST": Operation(
+            "Look many messages up",
+            shapes.BulkStatuses,
+            body=schema.BulkStatus,
+            example={"notification_ids": ["notif_1", "notif_2", "notif_3"]},
+        )
+    }
 
     def post(self, request: Request) -> HttpResponse:
         caller = self.caller(request)
@@ -75,13 +120,17 @@ class BulkStatus(View):
 
 class Notification(View):
     scopes = {"GET": Scope.READ}
+    describes = {"GET": Operation("Look a message up", shapes.MessageWhole)}
 
     def get(self, request: Request, notification: str) -> HttpResponse:
         return _or_404(lookup.notification(self.caller(request).project_id, _id(notification)))
 
 
 class Events(View):
+    """Attempts, events and decisions, oldest first."""
+
     scopes = {"GET": Scope.READ}
+    describes = {"GET": Operation("A message's timeline", shapes.Timeline)}
 
     def get(self, request: Request, notification: str) -> HttpResponse:
         caller, key = self.caller(request), _id(notification)
@@ -90,7 +139,10 @@ class Events(View):
 
 
 class Retry(View):
+    """Only what failed, bounced or is unknown, with a fresh budget of attempts."""
+
     scopes = {"POST": Scope.SEND}
+    describes = {"POST": Operation("Send a message once more", shapes.MessageStatus, 202)}
 
     def post(self, request: Request, notification: str) -> HttpResponse:
         caller, key = self.caller(request), _id(notification)
@@ -99,7 +151,10 @@ class Retry(View):
 
 
 class Cancel(View):
+    """Only what still waits to be sent."""
+
     scopes = {"POST": Scope.SEND}
+    describes = {"POST": Operation("Take a message back", shapes.MessageStatus, 202)}
 
     def post(self, request: Request, notification: str) -> HttpResponse:
         caller, key = self.caller(request), _id(notification)
@@ -109,6 +164,7 @@ class Cancel(View):
 
 class Batch(View):
     scopes = {"GET": Scope.READ}
+    describes = {"GET": Operation("Count a batch's messages", shapes.BatchCounts)}
 
     def get(self, request: Request, batch: str) -> HttpResponse:
         if not re.fullmatch(r"[0-9]{1,18}", batch):
@@ -119,6 +175,7 @@ class Batch(View):
 class Nowhere(View):
     """Every other address below /v1."""
 
+    schema = None  # it is not described
     http_method_names = ["get", "post", "put", "patch", "delete", "head", "options"]
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:

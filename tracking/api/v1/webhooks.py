@@ -9,7 +9,10 @@ from uuid import UUID
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from tracking import endpoint_schema
 from tracking.api import json
+from tracking.api.describe import Operation
+from tracking.api.v1 import webhook_shapes as shapes
 from tracking.api.v1.views import View
 from tracking.models import Endpoint, Scope
 from tracking.services import act, deliveries, endpoints
@@ -25,6 +28,21 @@ class _View(View):
 
 
 class Webhooks(_View):
+    describes = {
+        "GET": Operation("List webhook endpoints", shapes.WebhookEndpoints),
+        "POST": Operation(
+            "Make a webhook endpoint",
+            shapes.WebhookWithSecret,
+            201,
+            body=endpoint_schema.NewEndpoint,
+            example={
+                "url": "https://example.com/webhooks/delivery",
+                "events": ["notification.delivered", "notification.failed", "notification.read"],
+                "secret": "your_webhook_secret",
+            },
+        ),
+    }
+
     def get(self, request: Request) -> HttpResponse:
         found = endpoints.of_project(self.caller(request).project_id)
         return json.answer({"webhooks": [endpoints.shape(each) for each in found]})
@@ -35,6 +53,16 @@ class Webhooks(_View):
 
 
 class Webhook(_View):
+    describes = {
+        "GET": Operation("Look a webhook endpoint up", shapes.WebhookEndpoint),
+        "PATCH": Operation(
+            "Change a webhook endpoint",
+            shapes.WebhookEndpoint,
+            body=endpoint_schema.EndpointChanges,
+            example={"description": "of the shop"},
+        ),
+        "DELETE": Operation("Delete a webhook endpoint", None, 204),
+    }
     http_method_names = ["get", "head", "patch", "delete"]
 
     def get(self, request: Request, webhook: str) -> HttpResponse:
@@ -55,35 +83,65 @@ class _Deed(_View):
 
 
 class Activate(_Deed):
+    describes = {"POST": Operation("Switch a webhook endpoint on", shapes.WebhookEndpoint)}
+
     def post(self, request: Request, webhook: str) -> HttpResponse:
         endpoint = endpoints.activate(_number(webhook), project_id=self.caller(request).project_id)
         return json.answer(endpoints.shape(endpoint))
 
 
 class Deactivate(_Deed):
+    describes = {"POST": Operation("Switch a webhook endpoint off", shapes.WebhookEndpoint)}
+
     def post(self, request: Request, webhook: str) -> HttpResponse:
         endpoint = endpoints.deactivate(_number(webhook), project_id=self.caller(request).project_id)
         return json.answer(endpoints.shape(endpoint))
 
 
 class RotateSecret(_Deed):
+    """The secret before signs beside the new one for a while."""
+
+    describes = {
+        "POST": Operation(
+            "Give a webhook endpoint a new secret",
+            shapes.WebhookWithSecret,
+            body=endpoint_schema.Rotation,
+            example={"overlap_hours": 48},
+        )
+    }
+
     def post(self, request: Request, webhook: str) -> HttpResponse:
         project_id, document = self.caller(request).project_id, _optional(request)
         return _secret(*endpoints.rotate(_number(webhook), project_id=project_id, document=document))
 
 
 class Test(_Deed):
+    describes = {"POST": Operation("Call a webhook endpoint now", shapes.WebhookTest)}
+
     def post(self, request: Request, webhook: str) -> HttpResponse:
         return json.answer(endpoints.test(_number(webhook), project_id=self.caller(request).project_id))
 
 
 class Replay(_Deed):
+    describes = {
+        "POST": Operation(
+            "Tell a period's deliveries again",
+            shapes.Replayed,
+            202,
+            body=endpoint_schema.Period,
+            example={"since": "2026-03-01T00:00:00Z", "until": "2026-03-02T00:00:00Z"},
+        )
+    }
+
     def post(self, request: Request, webhook: str) -> HttpResponse:
         endpoint = self.endpoint(request, webhook)
         return json.answer(deliveries.replay_period(endpoint, json.document(request)), 202)
 
 
 class Deliveries(_View):
+    describes = {
+        "GET": Operation("List what an endpoint was told", shapes.WebhookDeliveries, query=shapes.DeliveryQuery)
+    }
     http_method_names = ["get", "head"]
 
     def get(self, request: Request, webhook: str) -> HttpResponse:
@@ -91,6 +149,7 @@ class Deliveries(_View):
 
 
 class Delivery(_View):
+    describes = {"GET": Operation("Look a delivery up", shapes.WebhookDelivery)}
     http_method_names = ["get", "head"]
 
     def get(self, request: Request, webhook: str, delivery: str) -> HttpResponse:
@@ -98,6 +157,8 @@ class Delivery(_View):
 
 
 class DeliveryReplay(_Deed):
+    describes = {"POST": Operation("Tell a delivery again", shapes.WebhookDelivery, 202)}
+
     def post(self, request: Request, webhook: str, delivery: str) -> HttpResponse:
         endpoint = self.endpoint(request, webhook)
         deliveries.replay(deliveries.find(endpoint, _key(delivery)))

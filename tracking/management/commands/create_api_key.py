@@ -27,13 +27,18 @@ class Command(BaseCommand):
             default=all_scopes(),
             help=f"separated by spaces or commas; all where left out: {', '.join(all_scopes())}",
         )
+        parser.add_argument(
+            "--rate-limit", type=int, metavar="N", help="requests a minute, 0 for any number; RATE_LIMIT where left out"
+        )
 
-    def handle(self, *, project: str, name: str, scopes: list[str] | str, **options: Any) -> None:
+    def handle(
+        self, *, project: str, name: str, scopes: list[str] | str, rate_limit: int | None = None, **options: Any
+    ) -> None:
         given = [scopes] if isinstance(scopes, str) else scopes
         wanted = [scope for text in given for scope in text.replace(",", " ").split()]
         try:
             with transaction.atomic():
-                key = keys.create(project=_project(project), name=name, scopes=wanted)
+                key = keys.create(project=_project(project), name=name, scopes=wanted, rate_limit=rate_limit)
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from None
         self.stdout.write(key)
