@@ -125,7 +125,7 @@ def test_no_mark_gets_into_the_logs(lines, settings, monkeypatch):
     written = lines.getvalue()
     assert "broke" in written and "POST /v1/notifications 202" in written and "circuit of account mail" in written
     assert Content.objects.filter(body__text=f"{MARK} body").exists()  # the marks were there to be found
-    for secret in (MARK, ADDRESS, "person@", account.hook_token, key, key.rpartition("_")[2]):
+    for secret in (MARK, ADDRESS, "person@", account.hook_token, key, key.split("_", 2)[2]):
         assert secret not in written, [line for line in written.splitlines() if secret in line][:3]
 
 
