@@ -264,39 +264,32 @@ def test_a_hanging_account_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> N
     dispatcher.drain(5)
 
 
-def test_the_in_flight_cap_holds_over_all_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_flight_of_two_loops(monkeypatch: pytest.MonkeyPatch, *, cap: int) -> tuple[int, int]:
+    """How many hand-overs each has under way when both have had their turns, and nothing ends."""
     release = threading.Event()
     monkeypatch.setattr(Scripted, "script", staticmethod(lambda o: (release.wait(10), SendResult("r"))[1]))
     project = make_project()
-    account = make_account(project, kind="scripted", max_in_flight=3)
+    account = make_account(project, kind="scripted", max_in_flight=cap)
     for _ in range(10):
         queue_message(project, account)
     one, two = Dispatcher(), Dispatcher()
     for _ in range(5):
         one.step()
         two.step()
-    assert one.in_flight + two.in_flight == 3
+    found = one.in_flight, two.in_flight
     release.set()
     one.drain(5)
     two.drain(5)
+    return found
+
+
+def test_the_in_flight_cap_holds_over_all_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sum(in_flight_of_two_loops(monkeypatch, cap=3)) == 3
 
 
 def test_loops_share_an_account_instead_of_one_keeping_it_full(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.DISPATCH_LOOPS = 2
-    release = threading.Event()
-    monkeypatch.setattr(Scripted, "script", staticmethod(lambda o: (release.wait(10), SendResult("r"))[1]))
-    project = make_project()
-    account = make_account(project, kind="scripted", max_in_flight=5)
-    for _ in range(10):
-        queue_message(project, account)
-    one, two = Dispatcher(), Dispatcher()
-    for _ in range(5):
-        one.step()
-        two.step()
-    assert (one.in_flight, two.in_flight) == (3, 2)
-    release.set()
-    one.drain(5)
-    two.drain(5)
+    assert in_flight_of_two_loops(monkeypatch, cap=5) == (3, 2)
 
 
 def test_priority_then_due_time() -> None:
