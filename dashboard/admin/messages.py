@@ -21,12 +21,12 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 
-from dashboard import csp, filters, message_deeds, message_list, message_page, search, words
+from dashboard import csp, filters, message_deeds, message_list, message_page, words
 from dashboard.admin.readonly import SHORT_ID, ReadOnlyAdmin
 from dashboard.models import BulkKind
 from dashboard.scope_form import MAX_CHOSEN
 from dashboard.templatetags.postroom import moment, pill
-from tracking import ids
+from tracking import ids, search
 from tracking.models import Content, Message
 
 RUN_BULK = "dashboard.run_bulkoperation"
@@ -70,8 +70,13 @@ class MessageAdmin(ReadOnlyAdmin):
             "query": query,
             "columns": message_list.column_choices(cl.list_display),
             "save_url": f"{reverse('admin:dashboard_savedview_add')}?{urlencode({'query': query})}" if query else "",
+            "export_url": f"{reverse('admin:tracking_export_plan')}?{query}" if self._may_export(request) else "",
             "bulk": [(kind.label, f"{plan}?kind={kind.value}&{query}") for kind in BulkKind] if may_bulk else [],
         }
+
+    @staticmethod
+    def _may_export(request: HttpRequest) -> bool:
+        return request.user.has_perms(["tracking.view_export", "tracking.add_export"])
 
     # --- columns
 

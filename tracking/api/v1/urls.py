@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tracking.api.v1 import analytics, docs, views, webhooks
+from tracking.api.v1 import analytics, docs, exports, views, webhooks
 
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
@@ -35,5 +35,6 @@ urlpatterns = [
     path("schema", docs.schema, name="api-schema"),
     path("docs", docs.page, name="api-docs"),
     path("docs/<str:name>", docs.file, name="api-docs-file"),
+    *exports.urlpatterns,
     path("<path:rest>", views.Nowhere.as_view()),
 ]

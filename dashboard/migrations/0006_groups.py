@@ -1,0 +1,11 @@
+"""Groups are given what came since: exports. The table stands in dashboard/groups.py."""
+
+from django.db import migrations
+
+from dashboard import groups
+
+
+class Migration(migrations.Migration):
+    dependencies = [("dashboard", "0005_webhook_alert"), ("tracking", "0010_exports")]
+
+    operations = [migrations.RunPython(groups.make, migrations.RunPython.noop)]
