@@ -167,23 +167,34 @@ def _create(table: str, monday: datetime) -> bool:
     return True
 
 
-def drop(partition: Partition) -> None:
-    """Take a partition away without stopping readers or writers of the others. Not inside a transaction.
+def by_week() -> dict[datetime, dict[str, Partition]]:
+    """week → table → its partition, oldest first."""
+    found: dict[datetime, dict[str, Partition]] = {}
+    for partition in sorted(existing(), key=lambda each: each.starts):
+        found.setdefault(partition.starts, {})[partition.table] = partition
+    return found
 
-    Raises OperationalError where somebody reads it for longer than we try; a later `finish_drops` goes on from there.
+
+def drop(*partitions: Partition, tries: int | None = None) -> None:
+    """Take partitions away without stopping readers or writers of the others. Not inside a transaction.
+
+    Raises OperationalError where somebody reads one for longer than we try; a later `finish_drops` goes on from there.
+    `tries`: of about a second each.
     """
-    name = sql.Identifier(partition.name)
-    _with_short_lock(sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(_MARK)))
-    finish_drops()
+    for partition in partitions:
+        name = sql.Identifier(partition.name)
+        _with_short_lock(sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(_MARK)), tries)
+    finish_drops(tries)
 
 
-def finish_drops() -> list[str]:
+def finish_drops(tries: int | None = None) -> list[str]:
     """End whatever was begun: detach and drop what is marked, and finalise a DETACH that was interrupted. Their names.
 
     A table has room for one pending DETACH, so these come first.
     """
     done = []
-    for tried in range(1, LOCK_TRIES + 1):
+    tries = tries or LOCK_TRIES
+    for tried in range(1, tries + 1):
         try:
             while (step := _next_step()) is not None:
                 name, statement = step
@@ -192,7 +203,7 @@ def finish_drops() -> list[str]:
                 done.append(name)
             break
         except OperationalError as error:
-            _wait_for_lock(error, tried)
+            _wait_for_lock(error, tried, tries)
     return list(dict.fromkeys(done))
 
 
@@ -221,20 +232,26 @@ def _next_step() -> tuple[str, sql.Composed] | None:
     return name, statement.format(name=sql.Identifier(name), parent=sql.Identifier(parent or ""))
 
 
-def _with_short_lock(statement: sql.Composed) -> None:
+def _with_short_lock(statement: sql.Composed, tries: int | None = None) -> None:
     """Run DDL that gives up its place in the lock queue after a second, and tries again."""
-    for tried in range(1, LOCK_TRIES + 1):
+    tries = tries or LOCK_TRIES
+    for tried in range(1, tries + 1):
         try:
             with transaction.atomic(durable=False), connection.cursor() as cursor:
                 cursor.execute("SET LOCAL lock_timeout = '1s'")
                 cursor.execute(statement)
             return
         except OperationalError as error:
-            _wait_for_lock(error, tried)
+            _wait_for_lock(error, tried, tries)
 
 
-def _wait_for_lock(error: OperationalError, tried: int) -> None:
-    if not isinstance(error.__cause__, errors.LockNotAvailable) or tried == LOCK_TRIES:
+def put_off(error: OperationalError) -> bool:
+    """Whether a drop failed because somebody read for too long: it can be finished later."""
+    return isinstance(error.__cause__, errors.LockNotAvailable)
+
+
+def _wait_for_lock(error: OperationalError, tried: int, tries: int) -> None:
+    if not put_off(error) or tried == tries:
         raise error
     time.sleep(0.2)
 

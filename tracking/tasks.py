@@ -10,6 +10,7 @@ from providers import rotation
 from tracking import jobs, loops, partitions
 from tracking.models import IdempotencyKey, Nonce
 from tracking.services import check_run, deliveries, rollup
+from tracking.services import purge as purges
 from tracking.services import remap as service
 
 SLICE = 15.0  # seconds
@@ -47,6 +48,8 @@ def tick() -> None:
     jobs.start_missing()
     for run_id in service.abandoned():
         jobs.later("tracking.tasks.remap", run_id)
+    for run_id in purges.abandoned():
+        jobs.later(purges.TASK, run_id)
 
 
 def remap(run_id: int) -> None:
@@ -57,6 +60,7 @@ def remap(run_id: int) -> None:
 
 def ensure_partitions() -> None:
     partitions.ensure_ahead()
+    purges.finish_drops()
 
 
 def prune() -> None:
@@ -71,3 +75,15 @@ def prune() -> None:
 
 def nightly_check() -> None:
     check_run.spawn()
+
+
+def nightly_purge() -> None:
+    run = purges.start(by="the nightly job")
+    if run is not None:
+        purge(run.pk)
+
+
+def purge(run_id: int) -> None:
+    """A slice of a purge; the next one follows."""
+    if not purges.work(run_id, seconds=SLICE):
+        jobs.later(purges.TASK, run_id)

@@ -8,6 +8,7 @@ from tracking.models.outbound import Delivery, DeliveryAttempt, DeliveryState, D
 from tracking.models.project import ApiKey, Grant, Project, Scope
 from tracking.models.queue import Heartbeat, QueueRow, Switch
 from tracking.models.remap import Remap, RemapState
+from tracking.models.retention import Erasure, ErasureState, Plan, PurgedWeek, PurgeRun, Retention
 from tracking.models.stats import (
     MetricBlock,
     MetricDelta,
@@ -29,6 +30,8 @@ __all__ = [
     "DeliveryState",
     "DisabledReason",
     "Endpoint",
+    "Erasure",
+    "ErasureState",
     "Event",
     "EventType",
     "Grant",
@@ -45,10 +48,14 @@ __all__ = [
     "MetricQuarter",
     "MetricSeal",
     "Nonce",
+    "Plan",
     "Project",
+    "PurgeRun",
+    "PurgedWeek",
     "QueueRow",
     "Remap",
     "RemapState",
+    "Retention",
     "Scope",
     "Suppression",
     "Switch",
