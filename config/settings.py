@@ -235,6 +235,12 @@ IDEMPOTENCY_HOURS = 24
 WEBHOOK_NETWORKS = tuple(ip_network(each) for each in env.list("WEBHOOK_NETWORKS", default=[]))
 WEBHOOK_RETENTION_DAYS = env.int("WEBHOOK_RETENTION_DAYS", default=30)
 
+# Files of exports: a directory that the web processes and the workers share.
+EXPORT_DIR = Path(env.str("EXPORT_DIR", default=str(STATE_DIR / "exports")))
+EXPORT_DAYS = env.int("EXPORT_DAYS", default=7)  # for how long a file is kept
+EXPORT_LINK_HOURS = env.int("EXPORT_LINK_HOURS", default=24)  # for how long a download address works
+EXPORT_MAX_GB = env.int("EXPORT_MAX_GB", default=5)  # a larger file is given up
+
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")  # what Prometheus shows to read /metrics; empty: no /metrics
 
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")  # text or json

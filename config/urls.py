@@ -7,12 +7,13 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from dashboard import prometheus
-from tracking import health, hooks
+from tracking import downloads, health, hooks
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
     path("hooks/<str:token>", hooks.receive, name="hook"),
+    path("downloads/exports/<str:token>", downloads.export, name="export-download"),
     path("v1/", include("tracking.api.v1.urls")),
     path("metrics", prometheus.metrics, name="metrics"),
     path("healthz", health.process, name="healthz"),

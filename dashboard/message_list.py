@@ -15,6 +15,7 @@ from dashboard import scope as scopes
 from dashboard.keyset import Condition, KeysetChangeList
 from dashboard.models import SavedView
 from dashboard.scope_form import ScopeForm
+from tracking import selection
 
 # column of MessageAdmin → what it is called in the choice of columns
 COLUMNS: Mapping[str, str] = {
@@ -63,7 +64,7 @@ class MessageChangeList(KeysetChangeList):
         rows, others = self.scope.within(rows)
         return rows, [self._between(other) for other in others]
 
-    def _between(self, condition: scopes.Condition) -> Condition:
+    def _between(self, condition: selection.Condition) -> Condition:
         """Among the ids of this page, which are known once it is to be applied."""
 
         def apply(rows: QuerySet[Any]) -> QuerySet[Any]:

@@ -12,10 +12,10 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
-from dashboard import search
 from dashboard.filters import account_and_project_codes
 from providers.base import BounceClass, FailureClass
 from providers.models import CHANNELS
+from tracking import search
 from tracking.statuses import Reason, Status
 
 SPANS: Mapping[str, tuple[str, timedelta]] = {

@@ -9,7 +9,7 @@ from django.conf import settings
 from providers import rotation
 from tracking import jobs, loops, partitions
 from tracking.models import IdempotencyKey, Nonce
-from tracking.services import check_run, deliveries, rollup
+from tracking.services import check_run, deliveries, export_work, exports, rollup
 from tracking.services import purge as purges
 from tracking.services import remap as service
 
@@ -56,6 +56,18 @@ def remap(run_id: int) -> None:
     """A slice of a run of mappings over history; the next one follows."""
     if not service.work(run_id, seconds=SLICE):
         jobs.later("tracking.tasks.remap", run_id)
+
+
+def export_slice() -> None:
+    """Work on exports for a while, and hand on."""
+    if export_work.work(seconds=SLICE) and export_work.anything_to_do():
+        jobs.later(exports.TASK)
+
+
+def export_tick() -> None:
+    exports.expire_due(datetime.now(UTC))
+    if export_work.anything_to_do():
+        jobs.later(exports.TASK)
 
 
 def ensure_partitions() -> None:

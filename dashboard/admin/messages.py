@@ -21,12 +21,12 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 
-from dashboard import csp, filters, message_deeds, message_list, message_page, search, words
+from dashboard import csp, filters, message_deeds, message_list, message_page, words
 from dashboard.admin.readonly import SHORT_ID, ReadOnlyAdmin
 from dashboard.models import BulkKind
 from dashboard.scope_form import MAX_CHOSEN
 from dashboard.templatetags.postroom import moment, pill
-from tracking import ids
+from tracking import ids, search
 from tracking.models import Content, Message
 
 RUN_BULK = "dashboard.run_bulkoperation"

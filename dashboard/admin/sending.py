@@ -18,11 +18,11 @@ from django.utils.safestring import SafeString
 from dashboard import audit, filters
 from dashboard.admin.readonly import ReadOnlyAdmin
 from dashboard.forms import LiftForm, SuppressionForm, SwitchForm
-from dashboard.search import recipients
 from dashboard.templatetags.postroom import moment
 from providers.models import CHANNELS
 from tracking import wake
 from tracking.models import Project, Suppression, Switch
+from tracking.search import recipients
 from tracking.services import suppress
 
 

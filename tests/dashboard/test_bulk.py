@@ -20,7 +20,7 @@ from dashboard import bulk, bulk_work, scope, tasks
 from dashboard.models import BulkItem, BulkKind, BulkOperation
 from tests.builders import make_account, make_message, make_project
 from tests.tracking.lives import fail, status_of
-from tracking import jobs
+from tracking import jobs, selection
 from tracking.models import Event, Message, QueueRow
 from tracking.services import act, route
 from tracking.services.record import Source
@@ -82,7 +82,7 @@ def test_the_dry_run_counts_samples_and_says_the_cost(project):
 
 
 def test_the_dry_run_looks_a_bounded_way(project, monkeypatch):
-    monkeypatch.setattr(scope, "LOOKED_THROUGH", 2)
+    monkeypatch.setattr(selection, "LOOKED_THROUGH", 2)
     monkeypatch.setattr(bulk, "STEPS", 2)
     failed(project, 6)
     made = bulk.plan(scope.read(""), BulkKind.RETRY)
@@ -165,7 +165,7 @@ def test_messages_that_come_after_the_dry_run_are_not_meant(project, user):
 
 
 def test_collecting_goes_in_bounded_steps(project, user, monkeypatch):
-    monkeypatch.setattr(scope, "LOOKED_THROUGH", 3)
+    monkeypatch.setattr(selection, "LOOKED_THROUGH", 3)
     keys = failed(project, 8)
     assert finish(start(user, "status=failed")).done == 8
     assert set(retries(keys).values()) == {1}

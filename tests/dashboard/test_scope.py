@@ -9,12 +9,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.http import urlencode
 
-from dashboard import keyset, scope, search
+from dashboard import keyset, scope
 from providers.base import FailureClass
 from tests.builders import make_account, make_message, make_project
 from tests.dashboard.people import superuser
 from tests.tracking.lives import fail
-from tracking import ids
+from tracking import ids, search, selection
 
 pytestmark = pytest.mark.django_db
 
@@ -131,7 +131,7 @@ def test_bad_scopes_name_every_field():
 
 
 def test_going_through_looks_at_a_bounded_number_at_a_time(project, monkeypatch):
-    monkeypatch.setattr(scope, "LOOKED_THROUGH", 4)
+    monkeypatch.setattr(selection, "LOOKED_THROUGH", 4)
     keys = [make_message(project, tags=["a"] if number in (2, 9) else []) for number in range(10)]
     steps = [list(rows.values_list("pk", flat=True)) for rows in scope.read("tag=a").steps()]
     assert steps == [[keys[2]], [], [keys[9]]]
@@ -175,8 +175,8 @@ def test_a_period_is_a_range_of_ids(project):
 @pytest.mark.parametrize("lead", ["", "&category=a"])
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_what_attempts_tell_is_found_in_every_step_and_direction(project, monkeypatch, lead, newest_first):
-    monkeypatch.setattr(scope, "LOOKED_THROUGH", 3)
-    monkeypatch.setattr(scope, "LOOKED_UP", 2)
+    monkeypatch.setattr(selection, "LOOKED_THROUGH", 3)
+    monkeypatch.setattr(selection, "LOOKED_UP", 2)
     keys = [make_message(project, category="a") for _ in range(9)]
     wanted = {keys[0], keys[3], keys[4], keys[8]}
     for key in wanted:

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tracking', '0008_suppression_note'),
+        ('tracking', '0010_exports'),
     ]
 
     operations = [

@@ -1,5 +1,6 @@
 """The tables of tracking, by theme."""
 
+from tracking.models.export import Export, ExportFormat, ExportState
 from tracking.models.inbound import Inbound, InboundState, Nonce, Unmatched
 from tracking.models.installation import CheckRun
 from tracking.models.intake import IdempotencyKey, Suppression
@@ -34,6 +35,9 @@ __all__ = [
     "ErasureState",
     "Event",
     "EventType",
+    "Export",
+    "ExportFormat",
+    "ExportState",
     "Grant",
     "Heartbeat",
     "IdempotencyKey",

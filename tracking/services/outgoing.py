@@ -91,11 +91,15 @@ def _row(
     }
 
 
-def announce(*, project_id: int, event: EventType, data: dict[str, Any], now: datetime) -> list[UUID]:
-    """Tell a project's endpoints of something that is no message. Part of the caller's transaction."""
+def announce(
+    *, project_id: int, event: EventType, data: dict[str, Any], now: datetime, also: int | None = None
+) -> list[UUID]:
+    """Tell a project's endpoints of something that is no message. Part of the caller's transaction. `also`: an endpoint
+    that is to be told whether or not it wants such events."""
     payload = {"type": event, "timestamp": now, "data": data}
-    listening = [each for each in subscribers.of(project_id) if event in each.events]
-    rows = [_row(each.endpoint_id, event, payload, now, None) for each in listening]
+    listening = {each.endpoint_id for each in subscribers.of(project_id) if event in each.events}
+    told = sorted(listening if also is None else listening | {also})
+    rows = [_row(endpoint_id, event, payload, now, None) for endpoint_id in told]
     store.write([store.deliveries(rows)])
     if rows:
         wake.after_commit(wake.PUBLISH)

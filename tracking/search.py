@@ -1,4 +1,4 @@
-"""What an operator types into the search box of the messages: words with qualifiers, checked. Called by scope.
+"""What an operator types into the search box of the messages: words with qualifiers, checked. Called by scopes.
 
 Free text is a whole id or its beginning, a recipient, an external id or a provider's id: one query asks the indexes
 which of these it is, so that nothing is ever scanned. The qualifiers say which is meant. Values with blanks, or with a
