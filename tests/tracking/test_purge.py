@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +12,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -31,6 +34,7 @@ from tracking.models import (
     Delivery,
     DeliveryAttempt,
     Event,
+    Export,
     Inbound,
     Message,
     MetricKept,
@@ -40,7 +44,7 @@ from tracking.models import (
     Retention,
     Unmatched,
 )
-from tracking.services import bulk_status, check, purge, purge_plan, purge_rows, rollup
+from tracking.services import bulk_status, check, export_work, purge, purge_plan, purge_rows, rollup
 from tracking.statuses import Decision, FactKind
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -356,3 +360,53 @@ def test_the_dry_run_says_what_would_go_and_changes_nothing(project: Project, ac
     purge.start(by="somebody else")
     with pytest.raises(CommandError, match="at work"):
         call_command("purge")
+
+
+# --- export before purge
+
+
+def archived(directory: Path) -> list[dict[str, Any]]:
+    files = sorted(directory.glob("*.jsonl.gz"))
+    return [json.loads(line) for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_purge_waits_for_its_export(
+    project: Project, account: ProviderAccount, settings: Any, tmp_path: Path, shared: bool
+) -> None:
+    settings.PURGE_EXPORT_DIR = str(tmp_path / "archive")
+    keep(project, 30, export_first=True)
+    if shared:
+        make_old(make_project(), account, weeks_ago(10))
+    keys = [make_old(project, account, weeks_ago(10)) for _ in range(3)]
+    found = purge.start(by="test")
+    assert found is not None and purge.work(found.pk, seconds=20)
+    found.refresh_from_db()
+    assert found.finished_at is None and "is being made" in " ".join(found.held)
+    assert Message.objects.filter(project=project).count() == 3
+    assert purge.work(found.pk, seconds=20) and Export.objects.count() == 1  # it is asked for once
+    assert export_work.work(seconds=20)
+    assert purge.work(found.pk, seconds=20)
+    found.refresh_from_db()
+    assert found.finished_at and not Message.objects.filter(project=project).exists()
+    assert sorted(row["id"] for row in archived(tmp_path / "archive")) == sorted(map(str, keys))
+    assert Export.objects.get().expires_at is None
+    assert run().held == found.held[1:] or shared
+    assert Export.objects.count() == 1  # nothing is left to be exported
+
+
+def test_without_its_export_nothing_goes(
+    project: Project, account: ProviderAccount, settings: Any, tmp_path: Path
+) -> None:
+    keep(project, 30, export_first=True)
+    key = make_old(project, account, weeks_ago(10))
+    assert "PURGE_EXPORT_DIR is not set" in " ".join(run().held)
+    (tmp_path / "file").write_text("no directory")
+    settings.PURGE_EXPORT_DIR = str(tmp_path / "file")
+    found = purge.start(by="test")
+    assert found is not None and purge.work(found.pk, seconds=20)
+    Export.objects.update(state="failed", fault="The disk is full.")
+    assert purge.work(found.pk, seconds=20)
+    found.refresh_from_db()
+    assert found.finished_at and "failed: The disk is full." in " ".join(found.held)
+    assert Message.objects.filter(pk=key).exists()

@@ -18,7 +18,8 @@ from django.db import OperationalError, connection, transaction
 from tracking import partitions
 from tracking.models import MetricSeal, Project, PurgeRun
 from tracking.partitions import WEEK
-from tracking.services import purge_plan, purge_rows, rollup
+from tracking.services import purge_exports, purge_plan, purge_rows, rollup
+from tracking.services.purge_exports import Ready
 from tracking.services.purge_plan import Step
 
 STALE = timedelta(minutes=2)  # a run that was not worked at for so long has lost its worker
@@ -46,7 +47,8 @@ def abandoned() -> list[int]:
 
 
 def work(run_id: int, *, seconds: float) -> bool:
-    """Go on with a run for so long. True where nothing is left to do, or another worker does it."""
+    """Go on with a run for so long. True where nothing is left to do by now, or another worker does it. A run that
+    waits for an export is not finished; `abandoned` names it again."""
     until = time.monotonic() + seconds
     with _alone() as mine:
         run = PurgeRun.objects.filter(pk=run_id, finished_at=None).first()
@@ -77,7 +79,13 @@ def _alone() -> Iterator[bool]:
 def _slice(run: PurgeRun, until: float) -> bool:
     held = [] if finish_drops() else ["a partition could not be dropped yet: somebody reads it"]
     codes = dict(Project.objects.values_list("pk", "code"))
+    waits = False
     for step in purge_plan.steps(run.started_at):
+        ready, missing = purge_exports.of_step(step, since=run.started_at)
+        waits |= ready is Ready.WAITS
+        if ready is not Ready.YES:
+            held.append(f"{step.kind} of {_week(step.week)} stays: {missing}")
+            continue
         if step.why:
             held.append(f"{step.kind} of {_week(step.week)} is not dropped whole: {step.why}")
         for _ in _do(run, step, codes, held):
@@ -85,7 +93,8 @@ def _slice(run: PurgeRun, until: float) -> bool:
             run.save()
             if time.monotonic() > until:
                 return False
-    run.held, run.finished_at = held, datetime.now(UTC)
+    run.held, run.worked_at = held, datetime.now(UTC)
+    run.finished_at = None if waits else run.worked_at
     run.save()
     _forget_old()
     return True

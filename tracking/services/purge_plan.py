@@ -76,6 +76,9 @@ def _messages(week: datetime, tables: dict[str, Partition], policies: dict[int, 
     if present and not past:
         return None
     why = f"{others} other project{'s keep' if others > 1 else ' keeps'} messages in it" if others else held(week)
+    if why:
+        ending = projects_in(week, final=True)
+        past = tuple(pk for pk in past if pk in ending)
     return Step("message", week, not why, parts, past, why)
 
 
@@ -98,14 +101,14 @@ def _or_default(policies: dict[int, Policy]) -> Sequence[Policy]:
     return [*policies.values()] or [retention.default()]
 
 
-def projects_in(week: datetime) -> list[int]:
-    """Those that have messages in it: one look into an index for each."""
+def projects_in(week: datetime, *, final: bool = False) -> list[int]:
+    """Those that have messages in it: one look into an index for each. `final`: such as may go."""
     low, high = ids.floor(week), ids.floor(week + WEEK)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT p.id FROM tracking_project p WHERE EXISTS"
-            " (SELECT FROM message WHERE project_id = p.id AND id >= %s AND id < %s) ORDER BY p.id",
-            [low, high],
+            "SELECT p.id FROM tracking_project p WHERE EXISTS (SELECT FROM message"
+            " WHERE project_id = p.id AND id >= %s AND id < %s AND status <> ALL(%s)) ORDER BY p.id",
+            [low, high, list(OPEN) if final else []],
         )
         return [pk for (pk,) in cursor.fetchall()]
 

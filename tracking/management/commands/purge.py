@@ -34,7 +34,7 @@ class Command(BaseCommand):
             self.stdout.write(f"deleted of {code}: {_counted(counts)}")
         for text in run.held:
             self.stdout.write(text)
-        self.stdout.write("done")
+        self.stdout.write("done" if run.finished_at else "the workers go on once the exports are there")
 
     def _preview(self) -> None:
         found = purge_plan.preview(datetime.now(UTC))
