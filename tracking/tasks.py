@@ -10,6 +10,7 @@ from providers import rotation
 from tracking import jobs, loops, partitions
 from tracking.models import IdempotencyKey, Nonce
 from tracking.services import check_run, deliveries, export_work, exports, rollup
+from tracking.services import erase as erasing
 from tracking.services import purge as purges
 from tracking.services import remap as service
 
@@ -50,6 +51,8 @@ def tick() -> None:
         jobs.later("tracking.tasks.remap", run_id)
     for run_id in purges.abandoned():
         jobs.later(purges.TASK, run_id)
+    for erasure_id in erasing.abandoned():
+        jobs.later(erasing.TASK, erasure_id)
 
 
 def remap(run_id: int) -> None:
@@ -99,3 +102,9 @@ def purge(run_id: int) -> None:
     """A slice of a purge; the next one follows."""
     if not purges.work(run_id, seconds=SLICE):
         jobs.later(purges.TASK, run_id)
+
+
+def erase(erasure_id: int) -> None:
+    """A slice of an erasure; the next one follows."""
+    if not erasing.work(erasure_id, seconds=SLICE):
+        jobs.later(erasing.TASK, erasure_id)
