@@ -40,25 +40,26 @@ class Step:
         return ids.floor(self.week), ids.floor(self.week + WEEK)
 
 
-def steps(now: datetime) -> Iterator[Step]:
-    """Oldest week first. Each week is looked at when it is asked for."""
+def steps(now: datetime, *, quick: bool = False) -> Iterator[Step]:
+    """Oldest week first. Each week is looked at when it is asked for. `quick`: without looking for messages that are
+    not final, which may be a look at all of a week."""
     policies = retention.policies()
     for week, tables in partitions.by_week().items():
         if week + WEEK > now:
             return
-        yield from _of_week(week, tables, policies, now)
+        yield from _of_week(week, tables, policies, now, quick)
 
 
 def _of_week(
-    week: datetime, tables: dict[str, Partition], policies: dict[int, Policy], now: datetime
+    week: datetime, tables: dict[str, Partition], policies: dict[int, Policy], now: datetime, quick: bool
 ) -> Iterator[Step]:
     gone = False
     if any(table in tables for table in MESSAGE_TABLES):
-        found = _messages(week, tables, policies, now)
+        found = _messages(week, tables, policies, now, quick)
         gone = found is not None and found.whole
         if found:
             yield found
-    if "content" in tables and not gone and (found := _contents(week, tables, policies, now)):
+    if "content" in tables and not gone and (found := _contents(week, tables, policies, now, quick)):
         yield found
     if "inbound" in tables and week + WEEK <= now - timedelta(days=settings.INBOUND_RETENTION_DAYS):
         waits = _exists("SELECT FROM inbound WHERE state = 'new' AND id >= %s AND id < %s", week)
@@ -66,35 +67,41 @@ def _of_week(
         yield Step("inbound", week, not waits, (tables["inbound"],), why=why)
 
 
-def _messages(week: datetime, tables: dict[str, Partition], policies: dict[int, Policy], now: datetime) -> Step | None:
+def _messages(
+    week: datetime, tables: dict[str, Partition], policies: dict[int, Policy], now: datetime, quick: bool
+) -> Step | None:
     parts = tuple(tables[table] for table in MESSAGE_TABLES if table in tables)
     if not any(policy.past("message", week, now) for policy in _or_default(policies)):
         return None
     present = projects_in(week)
     past = tuple(pk for pk in present if policies[pk].past("message", week, now))
-    others = len(present) - len(past)
     if present and not past:
         return None
-    why = f"{others} other project{'s keep' if others > 1 else ' keeps'} messages in it" if others else held(week)
+    why = _others("messages", len(present) - len(past)) or held(week, quick)
     if why:
         ending = projects_in(week, final=True)
         past = tuple(pk for pk in past if pk in ending)
     return Step("message", week, not why, parts, past, why)
 
 
-def _contents(week: datetime, tables: dict[str, Partition], policies: dict[int, Policy], now: datetime) -> Step | None:
+def _contents(
+    week: datetime, tables: dict[str, Partition], policies: dict[int, Policy], now: datetime, quick: bool
+) -> Step | None:
     if not any(policy.past("content", week, now) for policy in _or_default(policies)):
         return None
     present = projects_in(week)
     past = [pk for pk in present if policies[pk].past("content", week, now)]
     if present and not past:
         return None
-    others = len(present) - len(past)
-    why = f"{others} other project{'s keep' if others > 1 else ' keeps'} content in it" if others else held(week)
+    why = _others("content", len(present) - len(past)) or held(week, quick)
     done = set(PurgedWeek.objects.filter(kind="content", starts=week, done=True).values_list("project_id", flat=True))
     # of those whose messages are past as well, the step before deletes what may go
     left = tuple(pk for pk in past if pk not in done and not policies[pk].past("message", week, now))
     return Step("content", week, not why, (tables["content"],), left, why) if left or not why else None
+
+
+def _others(what: str, count: int) -> str:
+    return f"{count} other project{'s keep' if count > 1 else ' keeps'} {what} in it" if count else ""
 
 
 def _or_default(policies: dict[int, Policy]) -> Sequence[Policy]:
@@ -113,11 +120,11 @@ def projects_in(week: datetime, *, final: bool = False) -> list[int]:
         return [pk for (pk,) in cursor.fetchall()]
 
 
-def held(week: datetime) -> str:
+def held(week: datetime, quick: bool) -> str:
     """Why a week must not be dropped whole whatever the policies say; empty: it may."""
     if _exists("SELECT FROM queue WHERE message_id >= %s AND message_id < %s", week):
         return "some of its messages are queued"
-    if _exists("SELECT FROM message WHERE id >= %s AND id < %s AND status = ANY(%s)", week, list(OPEN)):
+    if not quick and _exists("SELECT FROM message WHERE id >= %s AND id < %s AND status = ANY(%s)", week, list(OPEN)):
         return "some of its messages are not final"
     return ""
 
@@ -143,9 +150,9 @@ class Preview:
     names: tuple[str, ...] = field(default=())
 
 
-def preview(now: datetime) -> list[Preview]:
+def preview(now: datetime, *, quick: bool = False) -> list[Preview]:
     codes = dict(Project.objects.values_list("pk", "code"))
-    return [_sized(step, codes) for step in steps(now)]
+    return [_sized(step, codes) for step in steps(now, quick=quick)]
 
 
 def _sized(step: Step, codes: dict[int, str]) -> Preview:
