@@ -29,6 +29,7 @@ OPERATOR = (
     "dashboard.run_bulkoperation",
     "dashboard.*_bulkoperation",
     "dashboard.*_savedview",
+    "tracking.*_export",
     # receipts
     "tracking.change_inbound",  # replay
     "tracking.change_unmatched",  # try again now

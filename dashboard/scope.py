@@ -73,7 +73,27 @@ class Scope(Selection):
             return None
         return {name: self.values[name] for name in sorted(given)}
 
+    @property
+    def words(self) -> list[tuple[str, str]]:
+        """The conditions, to be read."""
+        shown = []
+        for name, value in self.form.canonical().items():
+            if name == "ids":
+                value = f"{value.count(',') + 1} chosen messages"
+            elif name in ("project", "account"):
+                value = self.form.codes[name].get(int(value), value)
+            shown.append((str(self.form[name].label), value))
+        return shown
+
     def _begin(self) -> datetime | None:
         if span := self.values.get("time"):
             return self.now - SPANS[span][1]
         return self.values.get("since")
+
+
+def words_of(query: str) -> list[tuple[str, str]]:
+    """Of a query that was kept."""
+    try:
+        return read(query).words
+    except BadScope:  # it names a project or an account that is gone
+        return [("Scope", query)]

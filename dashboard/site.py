@@ -27,7 +27,10 @@ _LOOKUPS = re.compile(r"__(range|i?regex)$")
 
 # The order of the navigation; what is not named here follows at its end.
 NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Delivery", ("tracking.Message", "tracking.Batch", "dashboard.BulkOperation", "dashboard.SavedView")),
+    (
+        "Delivery",
+        ("tracking.Message", "tracking.Batch", "dashboard.BulkOperation", "tracking.Export", "dashboard.SavedView"),
+    ),
     ("Alerts", ("dashboard.Incident", "dashboard.AlertRule", "dashboard.AlertChannel")),
     ("Providers", ("providers.ProviderAccount", "providers.ErrorMapping", "tracking.Inbound", "tracking.Unmatched")),
     ("Applications", ("tracking.Project", "tracking.ApiKey", "tracking.Endpoint", "tracking.Delivery")),

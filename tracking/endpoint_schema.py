@@ -106,7 +106,7 @@ _PERIOD = TypeAdapter(Period)
 def new_endpoint(document: Any, policy: AddressPolicy) -> NewEndpoint:
     """Raises Invalid."""
     wanted = checked(_NEW, document)
-    _check_url(wanted.url, policy)
+    check_url(wanted.url, policy)
     return wanted
 
 
@@ -117,15 +117,16 @@ def changes(document: Any, policy: AddressPolicy) -> dict[str, Any]:
     if empty := [name for name, value in given.items() if value is None]:
         raise Invalid([FieldError(f"/{name}", "must not be null") for name in empty])
     if wanted.url is not None:
-        _check_url(wanted.url, policy)
+        check_url(wanted.url, policy)
     return given
 
 
-def _check_url(url: str, policy: AddressPolicy) -> None:
+def check_url(url: str, policy: AddressPolicy, pointer: str = "/url") -> None:
+    """Raises Invalid."""
     try:
         check(url, policy)
     except AddressRefused as refused:
-        raise Invalid([FieldError("/url", f"cannot be called: {refused}")]) from None
+        raise Invalid([FieldError(pointer, f"cannot be called: {refused}")]) from None
 
 
 def rotation(document: Any) -> Rotation:

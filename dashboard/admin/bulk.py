@@ -143,7 +143,7 @@ class BulkOperationAdmin(ReadOnlyAdmin):
         except scope.BadScope as bad:
             context["wrong"] = bad.errors
         else:
-            context |= {"plan": bulk.plan(found, kind, via=account), "query": found.query, "values": _words(found)}
+            context |= {"plan": bulk.plan(found, kind, via=account), "query": found.query, "values": found.words}
         return TemplateResponse(request, "admin/dashboard/bulkoperation/plan.html", context)
 
     # --- one operation
@@ -151,7 +151,7 @@ class BulkOperationAdmin(ReadOnlyAdmin):
     def page(self, request: HttpRequest, found: BulkOperation) -> dict[str, Any]:
         return {
             "title": f"{found.get_kind_display()} · {found.pk}",
-            "values": _words_of(found.query),
+            "values": scope.words_of(found.query),
             **self._progress(request, found),
             **_items(found, request.GET.get("outcome", ""), request.GET.get("after", "")),
         }
@@ -208,22 +208,3 @@ def _items(operation: BulkOperation, outcome: str, after: str) -> dict[str, Any]
         "outcome": outcome,
         "outcomes": ["waiting", *filter(None, Outcome.values)],
     }
-
-
-def _words_of(query: str) -> list[tuple[str, str]]:
-    try:
-        return _words(scope.read(query))
-    except scope.BadScope:  # it names a project or an account that is gone
-        return [("Scope", query)]
-
-
-def _words(found: scope.Scope) -> list[tuple[str, str]]:
-    """The conditions of a scope, to be read."""
-    shown = []
-    for name, value in found.form.canonical().items():
-        if name == "ids":
-            value = f"{value.count(',') + 1} chosen messages"
-        elif name in ("project", "account"):
-            value = found.form.codes[name].get(int(value), value)
-        shown.append((str(found.form[name].label), value))
-    return shown

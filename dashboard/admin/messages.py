@@ -70,8 +70,13 @@ class MessageAdmin(ReadOnlyAdmin):
             "query": query,
             "columns": message_list.column_choices(cl.list_display),
             "save_url": f"{reverse('admin:dashboard_savedview_add')}?{urlencode({'query': query})}" if query else "",
+            "export_url": f"{reverse('admin:tracking_export_plan')}?{query}" if self._may_export(request) else "",
             "bulk": [(kind.label, f"{plan}?kind={kind.value}&{query}") for kind in BulkKind] if may_bulk else [],
         }
+
+    @staticmethod
+    def _may_export(request: HttpRequest) -> bool:
+        return request.user.has_perms(["tracking.view_export", "tracking.add_export"])
 
     # --- columns
 

@@ -1,4 +1,4 @@
-"""Groups are given what came since: retention, purges and erasures. The table stands in dashboard/groups.py."""
+"""Groups are given what came since: exports, retention, purges and erasures. The table stands in dashboard/groups.py."""
 
 from django.db import migrations
 

@@ -18,7 +18,7 @@ import django
 
 django.setup()
 
-from tests.benchmarks import bulk_status, console, receipts, sending, submit  # noqa: E402
+from tests.benchmarks import bulk_status, console, exports, purge, receipts, sending, submit  # noqa: E402
 from tests.benchmarks.row import Measured, Row  # noqa: E402
 from tests.benchmarks.stage import Stage  # noqa: E402
 
@@ -31,6 +31,10 @@ def rows(wanted: argparse.Namespace) -> list[Callable[[Stage, float], Row]]:
     chosen = [row for row in known if not wanted.only or row.family in wanted.only]
     if not wanted.only or "bulk_status" in wanted.only:
         chosen.append(partial(bulk_status.BulkStatus, messages=wanted.messages))
+    if not wanted.only or "exports" in wanted.only:
+        chosen.append(partial(exports.Exports, messages=wanted.messages))
+    if not wanted.only or "purge" in wanted.only:
+        chosen.append(partial(purge.Purge, messages=wanted.messages))
     return chosen
 
 

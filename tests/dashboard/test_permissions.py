@@ -19,7 +19,8 @@ from providers.models import ErrorMapping
 from tests.builders import make_account, make_endpoint, make_key, make_message, make_project
 from tests.dashboard.people import text
 from tracking.models import ApiKey, Batch, Delivery, Inbound, PurgeRun, Suppression, Switch, Unmatched
-from tracking.services import erase, remap, suppress
+from tracking.selection import Filters
+from tracking.services import erase, exports, remap, suppress
 
 pytestmark = pytest.mark.django_db
 
@@ -36,6 +37,9 @@ OTHER_PAGES = {
     "dashboard_bulkoperation_plan": "operator",
     "dashboard_bulkoperation_progress": "viewer",
     "dashboard_bulkoperation_add": NOBODY,
+    "tracking_export_plan": "operator",
+    "tracking_export_progress": "viewer",
+    "tracking_export_add": NOBODY,
     "dashboard_savedview_add": "operator",
     "tracking_message_add": NOBODY,
     "tracking_batch_add": NOBODY,
@@ -84,6 +88,9 @@ DEEDS = {
     "dashboard_bulkoperation_pause": "operator",
     "dashboard_bulkoperation_resume": "operator",
     "dashboard_bulkoperation_cancel": "operator",
+    "tracking_export_download": "operator",
+    "tracking_export_retry": "operator",
+    "tracking_export_remove": "operator",
     "tracking_inbound_replay": "operator",
     "providers_provideraccount_reset-circuit": "operator",
     "providers_provideraccount_test-send": "operator",
@@ -174,6 +181,7 @@ def keys() -> dict[str, object]:
         "errormapping": ErrorMapping.objects.create(kind="sandbox", code="X-1").pk,
         "run": remap.start(kind="sandbox", days=1, by="ops").pk,
         "message": message,
+        "export": exports.request(project=project, filters=Filters(), by="test").pk,
         "batch": Batch.objects.create(project=project, size=1).pk,
         "provideraccount": account.pk,
         "inbound": request.pk,

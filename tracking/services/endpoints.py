@@ -14,6 +14,7 @@ from providers.vault import SealBroken
 from tracking import endpoint_schema, ids, signing_out, subscribers, wake
 from tracking.models import Delivery, DeliveryAttempt, DeliveryState, DisabledReason, Endpoint, EventType, Project
 from tracking.models.outbound import TEST
+from tracking.schema import FieldError, Invalid
 from tracking.services import publish
 from tracking.services.act import Missing, Refused
 
@@ -41,8 +42,7 @@ def create(*, project_id: int, document: Any) -> tuple[Endpoint, str]:
     """The endpoint and its secret. Raises Invalid, Refused."""
     wanted = endpoint_schema.new_endpoint(document, publish.policy())
     Project.objects.select_for_update().get(pk=project_id)  # the limit holds for calls at the same time too
-    if Endpoint.objects.filter(project_id=project_id, deleted_at=None).count() >= MAX_ENDPOINTS:
-        raise Refused(f"a project has at most {MAX_ENDPOINTS} webhook endpoints")
+    _room_for_one_more(project_id)
     values = wanted.model_dump(exclude={"secret", "custom_headers"})
     endpoint = Endpoint(project_id=project_id, **values)
     secret = wanted.secret or signing_out.new_secret()
@@ -50,6 +50,34 @@ def create(*, project_id: int, document: Any) -> tuple[Endpoint, str]:
     endpoint.save()
     _tell_processes()
     return endpoint, secret
+
+
+def check_url(url: str, pointer: str) -> None:
+    """Whether it may be called, as far as can be known now. Raises Invalid."""
+    endpoint_schema.check_url(url, publish.policy(), pointer)
+
+
+@transaction.atomic
+def for_exports(*, project_id: int, url: str) -> tuple[Endpoint, str | None]:
+    """The project's endpoint of this address; a new one subscribes to nothing, and its secret comes with it. The
+    address is checked already. Raises Invalid, Refused."""
+    Project.objects.select_for_update().get(pk=project_id)
+    known = Endpoint.objects.filter(project_id=project_id, url=url, deleted_at=None).order_by("-active", "pk").first()
+    if known is None:
+        _room_for_one_more(project_id)
+        secret = signing_out.new_secret()
+        endpoint = Endpoint(project_id=project_id, url=url, events=[], description="Told of exports that name it")
+        endpoint.seal(secret=secret)
+        endpoint.save()
+        return endpoint, secret
+    if not known.active:
+        raise Invalid([FieldError("/webhook_url", f"is webhook {known.pk}, which is switched off: activate it first")])
+    return known, None
+
+
+def _room_for_one_more(project_id: int) -> None:
+    if Endpoint.objects.filter(project_id=project_id, deleted_at=None).count() >= MAX_ENDPOINTS:
+        raise Refused(f"a project has at most {MAX_ENDPOINTS} webhook endpoints")
 
 
 @transaction.atomic
@@ -171,6 +199,12 @@ def shape(endpoint: Endpoint) -> dict[str, Any]:
 def with_secret(endpoint: Endpoint, secret: str) -> dict[str, Any]:
     """The answer that shows a secret: as it was given, and as libraries of Standard Webhooks take it."""
     return {**shape(endpoint), "secret": secret, "signing_secret": signing_out.whsec_of(secret)}
+
+
+def named(endpoint: Endpoint, secret: str | None) -> dict[str, Any]:
+    """Which endpoint a request has led to; with its secret where that is new."""
+    found: dict[str, Any] = {"id": endpoint.pk, "url": endpoint.url}
+    return found if secret is None else {**found, "secret": secret, "signing_secret": signing_out.whsec_of(secret)}
 
 
 def state_of(endpoint: Endpoint) -> str:

@@ -19,6 +19,7 @@ from tracking.models import Export
 
 class Link(NamedTuple):
     url: str
+    path: str
     until: datetime
 
 
@@ -39,7 +40,8 @@ def address(export: Export, now: datetime, *, good_for: timedelta | None = None)
     until = now + (good_for or timedelta(hours=settings.EXPORT_LINK_HOURS))
     until = min(until, export.expires_at or until).replace(microsecond=0)
     token = _signer().sign(f"{export.pk.hex}.{int(until.timestamp())}")
-    return Link(settings.PUBLIC_URL + reverse("export-download", args=[token]), until)
+    path = reverse("export-download", args=[token])
+    return Link(settings.PUBLIC_URL + path, path, until)
 
 
 def opened(token: str, now: datetime) -> UUID:

@@ -98,7 +98,8 @@ class TooLarge(Exception):
 def _step(export: Export) -> None:
     """The next messages, in the caller's transaction."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'; SET LOCAL DateStyle = 'ISO'")
+        cursor.execute("SET LOCAL DateStyle = 'ISO'; SET LOCAL TimeZone = 'UTC'")
+        cursor.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
     if export.whole:
         _complete(export)
         return
@@ -116,13 +117,13 @@ def _step(export: Export) -> None:
 
 def _begin(export: Export, selection: Selection) -> None:
     export.state = ExportState.PROCESSING
-    export.estimate = _estimate(selection)
+    export.estimate = estimate(selection)
     if not export.bytes:
         head = [export_columns.header(export.columns)] if export.format == ExportFormat.CSV else []
         export.bytes = export_files.append(export, head)
 
 
-def _estimate(selection: Selection) -> int:
+def estimate(selection: Selection) -> int:
     """PostgreSQL's, of its last ANALYZE: to count would be to read all of them."""
     rows, others = selection.within(Message.objects.all())
     for other in others:

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
-from tracking import ids, jobs
+from tracking import accounts, ids, jobs
 from tracking.export_columns import USUAL
 from tracking.models import Endpoint, Export, ExportFormat, ExportState, Project
 from tracking.models.export import WORKING
@@ -162,7 +162,7 @@ def shape(export: Export) -> dict[str, Any]:
         "format": export.format,
         "gzip": export.gzip,
         "columns": export.columns,
-        "filters": _shown(export.filters),
+        "filters": shown_filters(Filters.model_validate(export.filters)),
         "progress": {
             "rows": export.rows,
             "estimated_total": export.rows if done else max(export.estimate or 0, export.rows),
@@ -180,8 +180,19 @@ def shape(export: Export) -> dict[str, Any]:
     }
 
 
-def _shown(filters: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in filters.items() if name not in ("project", "provider", "terms")}
+_NAMES = {"batch": "batch_id", "template": "template_id", "since": "created_after", "until": "created_before"}
+
+
+def shown_filters(filters: Filters) -> dict[str, Any]:
+    """By the names of GET /v1/notifications; what only the console can ask for has names of its own."""
+    asked = filters.model_dump(exclude_defaults=True, exclude={"project", "account", "provider", "terms"})
+    shown = {_NAMES.get(name, name): value for name, value in asked.items()}
+    bound = accounts.by_id(filters.account or filters.provider or 0)
+    if bound is not None:
+        shown["provider"] = bound.account.code
+    if filters.terms:
+        shown["search"] = [f"{term.qualifier}:{term.value}".removeprefix(":") for term in filters.terms]
+    return shown
 
 
 def keep_until(export: Export, now: datetime) -> datetime | None:

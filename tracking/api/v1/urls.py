@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tracking.api.v1 import erasures, views, webhooks
+from tracking.api.v1 import erasures, exports, views, webhooks
 
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
@@ -31,5 +31,6 @@ urlpatterns = [
         webhooks.DeliveryReplay.as_view(),
         name="webhook-delivery-replay",
     ),
+    *exports.urlpatterns,
     path("<path:rest>", views.Nowhere.as_view()),
 ]

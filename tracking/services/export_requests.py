@@ -1,0 +1,85 @@
+"""Exports as applications ask for them: the request checked, the webhook that it names found or made. Called by the
+API.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from providers.models import ProviderAccount
+from tracking import export_schema
+from tracking.export_schema import NewExport
+from tracking.models import Export, Project
+from tracking.schema import FieldError, Invalid
+from tracking.services import endpoints, exports
+from tracking.services.listing import BadQuery, limit_of
+
+
+def create(*, project_id: int, document: Any, by: str, may_manage: bool) -> dict[str, Any]:
+    """The new export, as the API shows it. Where `webhook_url` makes a new webhook, its secret is shown beside, once.
+    `may_manage`: the caller may make webhooks. Raises Invalid, Refused, NotAllowed."""
+    wanted = export_schema.new_export(document)
+    filters = wanted.selected(datetime.now(UTC), account_id=_account(wanted, project_id))
+    if wanted.webhook_url is not None:
+        if not may_manage:
+            raise NotAllowed
+        endpoints.check_url(wanted.webhook_url, "/webhook_url")  # may ask the name server: not in the transaction
+    with transaction.atomic():
+        project = Project.objects.get(pk=project_id)
+        endpoint, secret = None, None
+        if wanted.webhook_url is not None:
+            endpoint, secret = endpoints.for_exports(project_id=project_id, url=wanted.webhook_url)
+        export = exports.request(
+            project=project,
+            filters=filters,
+            by=by,
+            format=wanted.format,
+            columns=wanted.columns,
+            gzip=wanted.gzip,
+            endpoint=endpoint,
+        )
+    webhook = endpoints.named(endpoint, secret) if endpoint else None
+    return {**exports.shape(export), "webhook": webhook}
+
+
+class NotAllowed(Exception):
+    """The caller may not make webhooks."""
+
+
+def _account(wanted: NewExport, project_id: int) -> int | None:
+    """Only of accounts that the project may use: it learns of no other's."""
+    code = wanted.filters.provider
+    if code is None:
+        return None
+    known = ProviderAccount.objects.filter(code=code, projects=project_id).values_list("pk", flat=True).first()
+    if known is None:
+        raise Invalid([FieldError("/filters/provider", "is not an account that this project may use")])
+    return known
+
+
+def page(project_id: int, query: Mapping[str, str]) -> dict[str, Any]:
+    """Newest first. Raises BadQuery."""
+    if unknown := sorted(set(query) - {"cursor", "limit"}):
+        raise BadQuery(dict.fromkeys(unknown, "is not a known parameter"))
+    limit, before = limit_of(query.get("limit")), _cursor(query.get("cursor"))
+    found = exports.of_project(project_id, limit=limit + 1, before=before)
+    more = _as_cursor(found[limit - 1]) if len(found) > limit else None
+    return {"exports": [exports.shape(each) for each in found[:limit]], "next_cursor": more}
+
+
+def _as_cursor(export: Export) -> str:
+    return base64.urlsafe_b64encode(export.pk.bytes).decode().rstrip("=")
+
+
+def _cursor(text: str | None) -> UUID | None:
+    try:
+        return None if text is None else UUID(bytes=base64.urlsafe_b64decode(f"{text}=="))
+    except (ValueError, binascii.Error):
+        raise BadQuery({"cursor": "is not a cursor of this list"}) from None
