@@ -86,7 +86,8 @@ def existing() -> list[Partition]:
             "SELECT parent.relname, child.relname, pg_total_relation_size(child.oid),"
             " greatest(child.reltuples, 0)::bigint FROM pg_inherits"
             " JOIN pg_class parent ON parent.oid = inhparent JOIN pg_class child ON child.oid = inhrelid"
-            " WHERE parent.relname = ANY(%s) AND NOT inhdetachpending ORDER BY child.relname",
+            " WHERE parent.relname = ANY(%s) AND pg_table_is_visible(parent.oid) AND NOT inhdetachpending"
+            " ORDER BY child.relname",
             [list(TABLES)],
         )
         return [Partition(table, name, _starts(name), size, rows) for table, name, size, rows in cursor.fetchall()]
