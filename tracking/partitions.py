@@ -2,7 +2,7 @@
 
 Partition DDL must never stop intake: a plain CREATE … PARTITION OF or DROP queues for an exclusive lock behind a long
 reader, and every INSERT queues behind it. So a partition is made beside its parent and attached, and is detached
-concurrently before it is dropped; both wait for a lock for a second at most, and try again. Detaching is several
+concurrently before it is dropped; both wait for a lock for a second or two at most, and try again. Detaching is several
 transactions: what is to be dropped is marked first, and `finish_drops` goes on from whatever state it was left in.
 """
 
@@ -30,6 +30,8 @@ Result = TypeVar("Result")
 TABLES = ("message", "content", "attempt", "event", "inbound")
 WEEK = timedelta(days=7)
 LOCK_TRIES = 30
+# Beyond deadlock_timeout (1 s), when autovacuum gives way. What waits so long while dropping stands in nobody's way.
+DROP_WAIT = "2s"
 _MARK = "postroom: to be dropped"
 _NAME = re.compile(r"^(?P<table>[a-z]+)_(?P<year>\d{4})w(?P<week>\d{2})$")
 
@@ -180,11 +182,11 @@ def drop(*partitions: Partition, tries: int | None = None) -> None:
     """Take partitions away without stopping readers or writers of the others. Not inside a transaction.
 
     Raises OperationalError where somebody reads one for longer than we try; a later `finish_drops` goes on from there.
-    `tries`: of about a second each.
+    `tries`: of about two seconds each.
     """
     for partition in partitions:
         name = sql.Identifier(partition.name)
-        _with_short_lock(sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(_MARK)), tries)
+        _with_short_lock(sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(_MARK)), tries, DROP_WAIT)
     finish_drops(tries)
 
 
@@ -233,13 +235,13 @@ def _next_step() -> tuple[str, sql.Composed] | None:
     return name, statement.format(name=sql.Identifier(name), parent=sql.Identifier(parent or ""))
 
 
-def _with_short_lock(statement: sql.Composed, tries: int | None = None) -> None:
-    """Run DDL that gives up its place in the lock queue after a second, and tries again."""
+def _with_short_lock(statement: sql.Composed, tries: int | None = None, wait: str = "1s") -> None:
+    """Run DDL that soon gives up its place in the lock queue, and tries again."""
     tries = tries or LOCK_TRIES
     for tried in range(1, tries + 1):
         try:
             with transaction.atomic(durable=False), connection.cursor() as cursor:
-                cursor.execute("SET LOCAL lock_timeout = '1s'")
+                cursor.execute(f"SET LOCAL lock_timeout = '{wait}'")
                 cursor.execute(statement)
             return
         except OperationalError as error:
@@ -259,7 +261,7 @@ def _wait_for_lock(error: OperationalError, tried: int, tries: int) -> None:
 
 def _outside_transaction(statement: sql.Composed) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '1s'")
+        cursor.execute(f"SET lock_timeout = '{DROP_WAIT}'")
         try:
             cursor.execute(statement)
         finally:

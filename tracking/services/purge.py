@@ -24,7 +24,7 @@ from tracking.services.purge_plan import Step
 
 STALE = timedelta(minutes=2)  # a run that was not worked at for so long has lost its worker
 KEPT_RUNS = 400
-TRIES = 3  # seconds that a drop waits for readers; the next slice or night finishes it
+TRIES = 2  # times that a drop waits for readers; the next hour or night finishes it
 TASK = "tracking.tasks.purge"
 _LOCK = (7010, 3)  # advisory
 _ALL = "(all)"  # what belongs to no single project
