@@ -239,6 +239,9 @@ LOOP_SECONDS = env.float("LOOP_SECONDS", default=25.0)
 LEASE_SECONDS = env.float("LEASE_SECONDS", default=60.0)  # must outlast every adapter's timeout
 PARTITION_WEEKS_AHEAD = env.int("PARTITION_WEEKS_AHEAD", default=6)
 CONTENT_RETENTION_DAYS = env.int("CONTENT_RETENTION_DAYS", default=30)
+RETENTION_DAYS = env.int("RETENTION_DAYS", default=90)  # of projects without a policy of their own
+PURGE_EXPORT_DIR = env.str("PURGE_EXPORT_DIR", default="")  # for projects whose messages are exported before they go
+INBOUND_RETENTION_DAYS = env.int("INBOUND_RETENTION_DAYS", default=30)  # providers' raw requests
 UNMATCHED_HORIZON_HOURS = env.int("UNMATCHED_HORIZON_HOURS", default=72)
 IDEMPOTENCY_HOURS = 24
 # Networks of our own that webhooks may be sent to, as 10.1.0.0/16: every other private address is refused.

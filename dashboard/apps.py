@@ -14,6 +14,8 @@ class DashboardConfig(AppConfig):
 
     def ready(self) -> None:
         jobs = import_module("tracking.jobs")  # has models: not before all apps are loaded
+        erasing = import_module("dashboard.erasing")
+        import_module("tracking.services.erase").register("console", erasing.step)
         jobs.register(
             jobs.Job("bulk_tick", 1, "goes on with bulk operations whose worker died", module="dashboard.tasks"),
             jobs.Job("alert_tick", 1, "evaluates alert rules, sends notifications again", module="dashboard.tasks"),

@@ -43,6 +43,7 @@ JOBS = [
     Job("tick", 1, "starts loops that are missing, writes the heartbeat"),
     Job("ensure_partitions", 60, "makes the partitions of the weeks ahead"),
     Job("prune", 30, "forgets old idempotency keys, nonces, tasks, webhook deliveries, the metrics of single minutes"),
+    Job("nightly_purge", 1440, "purges what is past its retention"),
     Job("export_tick", 1, "goes on with exports whose worker died, removes files whose time is over"),
     Job("nightly_check", 1440, "recounts, and reports what does not agree"),
 ]

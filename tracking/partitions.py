@@ -2,7 +2,7 @@
 
 Partition DDL must never stop intake: a plain CREATE … PARTITION OF or DROP queues for an exclusive lock behind a long
 reader, and every INSERT queues behind it. So a partition is made beside its parent and attached, and is detached
-concurrently before it is dropped; both wait for a lock for a second at most, and try again. Detaching is several
+concurrently before it is dropped; both wait for a lock for a second or two at most, and try again. Detaching is several
 transactions: what is to be dropped is marked first, and `finish_drops` goes on from whatever state it was left in.
 """
 
@@ -30,6 +30,8 @@ Result = TypeVar("Result")
 TABLES = ("message", "content", "attempt", "event", "inbound")
 WEEK = timedelta(days=7)
 LOCK_TRIES = 30
+# Beyond deadlock_timeout (1 s), when autovacuum gives way. What waits so long while dropping stands in nobody's way.
+DROP_WAIT = "2s"
 _MARK = "postroom: to be dropped"
 _NAME = re.compile(r"^(?P<table>[a-z]+)_(?P<year>\d{4})w(?P<week>\d{2})$")
 
@@ -86,7 +88,8 @@ def existing() -> list[Partition]:
             "SELECT parent.relname, child.relname, pg_total_relation_size(child.oid),"
             " greatest(child.reltuples, 0)::bigint FROM pg_inherits"
             " JOIN pg_class parent ON parent.oid = inhparent JOIN pg_class child ON child.oid = inhrelid"
-            " WHERE parent.relname = ANY(%s) AND NOT inhdetachpending ORDER BY child.relname",
+            " WHERE parent.relname = ANY(%s) AND pg_table_is_visible(parent.oid) AND NOT inhdetachpending"
+            " ORDER BY child.relname",
             [list(TABLES)],
         )
         return [Partition(table, name, _starts(name), size, rows) for table, name, size, rows in cursor.fetchall()]
@@ -167,23 +170,34 @@ def _create(table: str, monday: datetime) -> bool:
     return True
 
 
-def drop(partition: Partition) -> None:
-    """Take a partition away without stopping readers or writers of the others. Not inside a transaction.
+def by_week() -> dict[datetime, dict[str, Partition]]:
+    """week → table → its partition, oldest first."""
+    found: dict[datetime, dict[str, Partition]] = {}
+    for partition in sorted(existing(), key=lambda each: each.starts):
+        found.setdefault(partition.starts, {})[partition.table] = partition
+    return found
 
-    Raises OperationalError where somebody reads it for longer than we try; a later `finish_drops` goes on from there.
+
+def drop(*partitions: Partition, tries: int | None = None) -> None:
+    """Take partitions away without stopping readers or writers of the others. Not inside a transaction.
+
+    Raises OperationalError where somebody reads one for longer than we try; a later `finish_drops` goes on from there.
+    `tries`: of about two seconds each.
     """
-    name = sql.Identifier(partition.name)
-    _with_short_lock(sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(_MARK)))
-    finish_drops()
+    for partition in partitions:
+        name = sql.Identifier(partition.name)
+        _with_short_lock(sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(_MARK)), tries, DROP_WAIT)
+    finish_drops(tries)
 
 
-def finish_drops() -> list[str]:
+def finish_drops(tries: int | None = None) -> list[str]:
     """End whatever was begun: detach and drop what is marked, and finalise a DETACH that was interrupted. Their names.
 
     A table has room for one pending DETACH, so these come first.
     """
     done = []
-    for tried in range(1, LOCK_TRIES + 1):
+    tries = tries or LOCK_TRIES
+    for tried in range(1, tries + 1):
         try:
             while (step := _next_step()) is not None:
                 name, statement = step
@@ -192,7 +206,7 @@ def finish_drops() -> list[str]:
                 done.append(name)
             break
         except OperationalError as error:
-            _wait_for_lock(error, tried)
+            _wait_for_lock(error, tried, tries)
     return list(dict.fromkeys(done))
 
 
@@ -221,27 +235,33 @@ def _next_step() -> tuple[str, sql.Composed] | None:
     return name, statement.format(name=sql.Identifier(name), parent=sql.Identifier(parent or ""))
 
 
-def _with_short_lock(statement: sql.Composed) -> None:
-    """Run DDL that gives up its place in the lock queue after a second, and tries again."""
-    for tried in range(1, LOCK_TRIES + 1):
+def _with_short_lock(statement: sql.Composed, tries: int | None = None, wait: str = "1s") -> None:
+    """Run DDL that soon gives up its place in the lock queue, and tries again."""
+    tries = tries or LOCK_TRIES
+    for tried in range(1, tries + 1):
         try:
             with transaction.atomic(durable=False), connection.cursor() as cursor:
-                cursor.execute("SET LOCAL lock_timeout = '1s'")
+                cursor.execute(f"SET LOCAL lock_timeout = '{wait}'")
                 cursor.execute(statement)
             return
         except OperationalError as error:
-            _wait_for_lock(error, tried)
+            _wait_for_lock(error, tried, tries)
 
 
-def _wait_for_lock(error: OperationalError, tried: int) -> None:
-    if not isinstance(error.__cause__, errors.LockNotAvailable) or tried == LOCK_TRIES:
+def put_off(error: OperationalError) -> bool:
+    """Whether a drop failed because somebody read for too long: it can be finished later."""
+    return isinstance(error.__cause__, errors.LockNotAvailable)
+
+
+def _wait_for_lock(error: OperationalError, tried: int, tries: int) -> None:
+    if not put_off(error) or tried == tries:
         raise error
     time.sleep(0.2)
 
 
 def _outside_transaction(statement: sql.Composed) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '1s'")
+        cursor.execute(f"SET lock_timeout = '{DROP_WAIT}'")
         try:
             cursor.execute(statement)
         finally:

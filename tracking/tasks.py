@@ -10,6 +10,8 @@ from providers import rotation
 from tracking import jobs, loops, partitions, rate
 from tracking.models import IdempotencyKey, Nonce
 from tracking.services import check_run, deliveries, export_work, exports, rollup
+from tracking.services import erase as erasing
+from tracking.services import purge as purges
 from tracking.services import remap as service
 
 SLICE = 15.0  # seconds
@@ -47,6 +49,10 @@ def tick() -> None:
     jobs.start_missing()
     for run_id in service.abandoned():
         jobs.later("tracking.tasks.remap", run_id)
+    for run_id in purges.abandoned():
+        jobs.later(purges.TASK, run_id)
+    for erasure_id in erasing.abandoned():
+        jobs.later(erasing.TASK, erasure_id)
 
 
 def remap(run_id: int) -> None:
@@ -69,6 +75,7 @@ def export_tick() -> None:
 
 def ensure_partitions() -> None:
     partitions.ensure_ahead()
+    purges.finish_drops()
 
 
 def prune() -> None:
@@ -84,3 +91,21 @@ def prune() -> None:
 
 def nightly_check() -> None:
     check_run.spawn()
+
+
+def nightly_purge() -> None:
+    run = purges.start(by="the nightly job")
+    if run is not None:
+        purge(run.pk)
+
+
+def purge(run_id: int) -> None:
+    """A slice of a purge; the next one follows."""
+    if not purges.work(run_id, seconds=SLICE):
+        jobs.later(purges.TASK, run_id)
+
+
+def erase(erasure_id: int) -> None:
+    """A slice of an erasure; the next one follows."""
+    if not erasing.work(erasure_id, seconds=SLICE):
+        jobs.later(erasing.TASK, erasure_id)

@@ -14,7 +14,7 @@ from pathlib import Path
 from config import devpg
 from tests.benchmarks import database
 
-FAMILIES = ("receipts", "receipt_accept", "submit", "dispatch", "smtp", "bulk_status", "exports", "console")
+FAMILIES = ("receipts", "receipt_accept", "submit", "dispatch", "smtp", "bulk_status", "exports", "purge", "console")
 
 
 def arguments() -> argparse.Namespace:
@@ -23,7 +23,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="of all sizes; 0.1 is quick and coarse")
     parser.add_argument("--repeats", type=int, default=3, help="of each row; the median counts")
     parser.add_argument(
-        "--messages", type=int, default=1_000_000, help="in the rows bulk_status, exports and console, at scale 1"
+        "--messages",
+        type=int,
+        default=1_000_000,
+        help="in the rows bulk_status, exports, purge and console, at scale 1",
     )
     parser.add_argument("--weeks", type=int, default=26, help="of partitions, the last one running")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")

@@ -18,7 +18,7 @@ import django
 
 django.setup()
 
-from tests.benchmarks import bulk_status, console, exports, receipts, sending, submit  # noqa: E402
+from tests.benchmarks import bulk_status, console, exports, purge, receipts, sending, submit  # noqa: E402
 from tests.benchmarks.row import Measured, Row  # noqa: E402
 from tests.benchmarks.stage import Stage  # noqa: E402
 
@@ -33,6 +33,8 @@ def rows(wanted: argparse.Namespace) -> list[Callable[[Stage, float], Row]]:
         chosen.append(partial(bulk_status.BulkStatus, messages=wanted.messages))
     if not wanted.only or "exports" in wanted.only:
         chosen.append(partial(exports.Exports, messages=wanted.messages))
+    if not wanted.only or "purge" in wanted.only:
+        chosen.append(partial(purge.Purge, messages=wanted.messages))
     return chosen
 
 

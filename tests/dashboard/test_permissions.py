@@ -18,9 +18,9 @@ from dashboard.models import AlertChannel, AlertRule, BulkOperation, Incident, S
 from providers.models import ErrorMapping
 from tests.builders import make_account, make_endpoint, make_key, make_message, make_project
 from tests.dashboard.people import text
-from tracking.models import ApiKey, Batch, Delivery, Inbound, Suppression, Switch, Unmatched
+from tracking.models import ApiKey, Batch, Delivery, Inbound, PurgeRun, Suppression, Switch, Unmatched
 from tracking.selection import Filters
-from tracking.services import exports, remap, suppress
+from tracking.services import erase, exports, remap, suppress
 
 pytestmark = pytest.mark.django_db
 
@@ -31,6 +31,8 @@ NOBODY = "nobody"
 PAGES = {"changelist": "viewer", "change": "viewer", "history": "viewer", "add": "admin", "delete": NOBODY}
 OTHER_PAGES = {
     "tracking_message_html": "viewer",
+    "tracking_retention_add": NOBODY,
+    "tracking_retention_purge": "viewer",
     "tracking_message_receipts": "viewer",
     "dashboard_bulkoperation_plan": "operator",
     "dashboard_bulkoperation_progress": "viewer",
@@ -77,6 +79,7 @@ OTHER_PAGES = {
 # Deeds, by POST alone.
 DEEDS = {
     "tracking_suppression_delete": "operator",
+    "tracking_retention_run": "admin",
     "tracking_message_retry": "operator",
     "tracking_message_retry-via": "operator",
     "tracking_message_send-again": "operator",
@@ -169,6 +172,9 @@ def keys() -> dict[str, object]:
         worst_value=0.5,
     )
     return {
+        "retention": project.pk,
+        "purge": PurgeRun.objects.create(started_at=now, worked_at=now, by="ops").pk,
+        "erasure": erase.start(project=project, channel="email", recipient="eve@example.org", by="ops").pk,
         "alertrule": rule.pk,
         "alertchannel": AlertChannel.objects.create(name="team", kind="email", recipients="team@example.org").pk,
         "incident": incident.pk,
@@ -219,7 +225,8 @@ def least(name: str) -> str:
 def url_of(name: str, model: str, keys: dict[str, object]) -> str:
     if name == "app_list":
         return reverse("admin:app_list", args=["tracking"])
-    model = "run" if name == "providers_errormapping_run" else model
+    model = {"providers_errormapping_run": "run", "tracking_retention_purge": "purge"}.get(name, model)
+    model = "" if name == "tracking_retention_run" else model
     key = keys["project"] if "project" in name and name.startswith("system") else keys.get(model)
     needs_key = not name.endswith(("changelist", "add", "plan")) and (model in keys or name.endswith("_project"))
     query = "?kind=retry" if name == "dashboard_bulkoperation_plan" else ""

@@ -10,6 +10,7 @@ from tracking.models.outbound import Delivery, DeliveryAttempt, DeliveryState, D
 from tracking.models.project import ApiKey, Grant, Project, Scope
 from tracking.models.queue import Heartbeat, QueueRow, Switch
 from tracking.models.remap import Remap, RemapState
+from tracking.models.retention import Erasure, ErasureState, Plan, PurgedWeek, PurgeRun, Retention
 from tracking.models.stats import (
     MetricBlock,
     MetricDelta,
@@ -31,6 +32,8 @@ __all__ = [
     "DeliveryState",
     "DisabledReason",
     "Endpoint",
+    "Erasure",
+    "ErasureState",
     "Event",
     "EventType",
     "Export",
@@ -50,11 +53,15 @@ __all__ = [
     "MetricQuarter",
     "MetricSeal",
     "Nonce",
+    "Plan",
     "Project",
+    "PurgeRun",
+    "PurgedWeek",
     "QueueRow",
     "RateWindow",
     "Remap",
     "RemapState",
+    "Retention",
     "Scope",
     "Suppression",
     "Switch",

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import connection
 from psycopg.types.datetime import TimestamptzLoader
 
-from tracking import ids, partitions, schema, shape
+from tracking import ids, retention, schema, shape
 from tracking.services.lookup import SELECT
 
 Shape = dict[str, Any]
@@ -41,7 +41,7 @@ def statuses(project_id: int, wanted: Sequence[str], *, since: datetime) -> list
     found = {text: (1, by_id[key]) for text, key in own.items() if key in by_id}
     found |= _newest(_external(project_id, [text for text in wanted if text not in found]))
     found |= _newest(_references(project_id, [text for text in wanted if text not in found]))
-    purged = _purged((key for text, key in own.items() if text not in found), since)
+    purged = _purged(project_id, (key for text, key in own.items() if text not in found), since)
     return [_entry(text, found.get(text), purged=own.get(text) in purged) for text in wanted]
 
 
@@ -99,11 +99,10 @@ def _rows(query: str, params: list[Any]) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def _purged(keys: Iterable[UUID], since: datetime) -> set[UUID]:
-    """Those that were ours once: made since the project began, in a week whose partition is gone."""
+def _purged(project_id: int, keys: Iterable[UUID], since: datetime) -> set[UUID]:
+    """Those that may have been the project's once: made since it began, and older than what it keeps."""
     past = [key for key in keys if ids.is_key(key) and key >= ids.floor(since)]
     if not past:
         return set()
-    weeks = [partition.starts for partition in partitions.existing() if partition.table == "message"]
-    oldest = ids.floor(min(weeks)) if weeks else ids.floor(since)
-    return {key for key in past if key < oldest}
+    gone = retention.purged_before(project_id)
+    return {key for key in past if key < gone}

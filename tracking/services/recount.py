@@ -2,7 +2,7 @@
 (which reports); changes nothing.
 
 Messages of sealed periods are left out, purged or not; what they had contributed to other buckets is kept apart and
-added. Sealed buckets are not looked at.
+added. Sealed buckets are not looked at, nor are those of weeks in which one project's rows were deleted (PurgedWeek).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from tracking import counters, ids, rollups, store
+from tracking import counters, ids, partitions, rollups, store
 from tracking.counters import Bucket, Counts
-from tracking.models import MetricKept, MetricSeal
+from tracking.models import MetricKept, MetricSeal, PurgedWeek
 from tracking.rollups import BLOCK, HOUR, MINUTE, QUARTER, Tier
 from tracking.rows import MessageRow
 from tracking.services.record import count
@@ -37,13 +37,19 @@ def snapshot(*, read_only: bool = True) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """The sealed periods."""
+    """The sealed periods, and the sealed weeks of single projects."""
 
     periods: tuple[tuple[datetime, datetime], ...]
+    weeks: frozenset[tuple[int, datetime]] = frozenset()
 
     @classmethod
     def read(cls) -> Sealed:
-        return cls(tuple(MetricSeal.objects.values_list("since", "until")))
+        weeks = PurgedWeek.objects.filter(kind="message").values_list("project_id", "starts")
+        return cls(tuple(MetricSeal.objects.values_list("since", "until")), frozenset(weeks))
+
+    def hides(self, bucket: Bucket) -> bool:
+        """Whether some of what this bucket counted is deleted."""
+        return bool(self.weeks) and (bucket.project_id, partitions.week_start(bucket.minute)) in self.weeks
 
     def covers(self, moment: datetime) -> bool:
         return any(since <= moment < until for since, until in self.periods)
@@ -55,19 +61,20 @@ class Sealed:
 def errors(hour: datetime, chunk: int = CHUNK) -> dict[Tier, Counts]:
     """What has to be added to the rows of each tier, so that they say of this hour what the raw rows say."""
     with snapshot():
-        counted = _count(hour, hour + HOUR.width, chunk)
-        found = {tier: _difference(tier, hour, hour + HOUR.width, counted) for tier in _compared(hour)}
+        sealed, end = Sealed.read(), hour + HOUR.width
+        counted = _count(sealed, hour, end, chunk)
+        found = {tier: _difference(tier, hour, end, counted, sealed) for tier in _compared(hour)}
         return {BLOCK: _block_error(counters.floor(hour, BLOCK.width), found[HOUR]), **found}
 
 
-def wrong_hours(low: datetime, high: datetime, counted: Counts) -> set[datetime]:
+def wrong_hours(low: datetime, high: datetime, counted: Counts, sealed: Sealed) -> set[datetime]:
     """The hours of a period in which any tier says something else. Without a snapshot: each may be a false alarm."""
     found: set[datetime] = set()
     while low < high:
         end = min(high, low + timedelta(days=1))
         part = {bucket: counts for bucket, counts in counted.items() if low <= bucket.minute < end}
         for tier in (HOUR, QUARTER, MINUTE):
-            for bucket in _difference(tier, low, end, part):
+            for bucket in _difference(tier, low, end, part, sealed):
                 if tier in _compared(hour := counters.floor(bucket.minute, HOUR.width)):
                     found.add(hour)
         block = counters.floor(low, BLOCK.width)
@@ -90,12 +97,12 @@ def _compared(hour: datetime) -> list[Tier]:
     return [HOUR, QUARTER, MINUTE] if recent else [HOUR, QUARTER]
 
 
-def _difference(tier: Tier, low: datetime, high: datetime, counted: Counts) -> Counts:
+def _difference(tier: Tier, low: datetime, high: datetime, counted: Counts, sealed: Sealed | None = None) -> Counts:
     wanted, found = counters.add(counted.items(), tier.width), rollups.stored(tier, low, high)
     return {
         bucket: change
         for bucket in {**wanted, **found}
-        if (change := _change(found.get(bucket, {}), wanted.get(bucket, {})))
+        if not (sealed and sealed.hides(bucket)) and (change := _change(found.get(bucket, {}), wanted.get(bucket, {})))
     }
 
 
@@ -106,9 +113,9 @@ def _change(found: dict[str, int], wanted: dict[str, int]) -> dict[str, int]:
 # --- counting
 
 
-def _count(low: datetime, high: datetime, chunk: int) -> Counts:
+def _count(sealed: Sealed, low: datetime, high: datetime, chunk: int) -> Counts:
     """What the messages made in a period, and the attempts started in it, contribute to its buckets."""
-    sealed, counted = Sealed.read(), counters.none()
+    counted = counters.none()
     for rows in messages(low, high, chunk):
         for row in rows:
             if not sealed.holds(row.id):
@@ -155,11 +162,17 @@ def kept(low: datetime | None = None, high: datetime | None = None) -> list[tupl
 
 def outside(since: datetime, until: datetime, chunk: int = CHUNK) -> Counts:
     """What messages made in a period contribute to buckets of another time: their later attempts."""
+    with connection.cursor() as cursor:  # few of a million have any: the others are not read
+        cursor.execute(
+            "SELECT DISTINCT message_id FROM attempt WHERE message_id >= %s AND message_id < %s"
+            " AND NOT (started_at >= %s AND started_at < %s)",
+            [ids.floor(since), ids.floor(until), since, until],
+        )
+        keys = [key for (key,) in cursor.fetchall()]
     counted = counters.none()
-    for rows in messages(since, until, chunk):
-        for row in rows:
-            if any(not since <= attempt.started_at < until for attempt in row.tries):
-                count(row, 1, counted)
+    for start in range(0, len(keys), chunk):
+        for row in store.read_messages(keys[start : start + chunk]).values():
+            count(row, 1, counted)
     found = counters.by_bucket(counted)
     return {bucket: counts for bucket, counts in found.items() if not since <= bucket.minute < until}
 
@@ -189,6 +202,6 @@ class Stream:
         for key in [key for key in self._counted if key[0] < end]:
             final[key] = self._counted.pop(key)
         counted = _within(self._done, until, [*counters.by_bucket(final).items(), *self._kept])
-        found = wrong_hours(self._done, until, counted)
+        found = wrong_hours(self._done, until, counted, self._sealed)
         self._done = until
         return {hour for hour in found if not self._sealed.covers(hour)}

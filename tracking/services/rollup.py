@@ -118,13 +118,19 @@ def seal(since: datetime, until: datetime) -> None:
     with _alone(), recount.snapshot(read_only=False):
         kept = recount.outside(since, until)
         MetricSeal.objects.create(since=since, until=until)
-        MetricKept.objects.bulk_create(
-            MetricKept(
-                minute=bucket.minute,
-                project_id=bucket.project_id,
-                channel=bucket.channel,
-                account_id=bucket.account_id,
-                counts=counts,
-            )
-            for bucket, counts in kept.items()
+        MetricKept.objects.filter(minute__gte=since, minute__lt=until).delete()  # nobody compares these any more
+        keep(kept)
+
+
+def keep(counts: Counts) -> None:
+    """What rows that go contribute to buckets that are compared after them. In the transaction in which they go."""
+    MetricKept.objects.bulk_create(
+        MetricKept(
+            minute=bucket.minute,
+            project_id=bucket.project_id,
+            channel=bucket.channel,
+            account_id=bucket.account_id,
+            counts=each,
         )
+        for bucket, each in counts.items()
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tracking.api.v1 import analytics, docs, exports, views, webhooks
+from tracking.api.v1 import analytics, docs, erasures, exports, views, webhooks
 
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
@@ -15,6 +15,8 @@ urlpatterns = [
     path("notifications/<str:notification>/retry", views.Retry.as_view(), name="notification-retry"),
     path("notifications/<str:notification>/cancel", views.Cancel.as_view(), name="notification-cancel"),
     path("batches/<str:batch>", views.Batch.as_view(), name="batch"),
+    path("erasures", erasures.Erasures.as_view(), name="erasures"),
+    path("erasures/<str:erasure>", erasures.Erasure.as_view(), name="erasure"),
     path("webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
     path("webhooks/<str:webhook>", webhooks.Webhook.as_view(), name="webhook"),
     path("webhooks/<str:webhook>/activate", webhooks.Activate.as_view(), name="webhook-activate"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -10,7 +12,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from tracking import schema
+from tracking import retention, schema
 from tracking.api import json, problems, throttle
 from tracking.api.authentication import Caller
 from tracking.api.describe import Operation
@@ -118,15 +120,36 @@ class BulkStatus(View):
         return json.answer({"statuses": bulk_status.statuses(caller.project_id, asked, since=caller.project_since)})
 
 
-class Notification(View):
+class _OfOne(View):
+    """About one message. An id that may have been the project's once is told from one that never was."""
+
+    @staticmethod
+    def found(caller: Caller, key: UUID, shape: Any) -> HttpResponse:
+        if shape is None and retention.was_purged(caller.project_id, key, caller.project_since):
+            raise problems.Problem(410, "purged", "This notification is older than what is kept.")
+        return _or_404(shape)
+
+    @staticmethod
+    @contextmanager
+    def telling_purged(caller: Caller, key: UUID) -> Iterator[None]:
+        try:
+            yield
+        except act.Missing:
+            if retention.was_purged(caller.project_id, key, caller.project_since):
+                raise act.Refused("the message was purged") from None
+            raise
+
+
+class Notification(_OfOne):
     scopes = {"GET": Scope.READ}
     describes = {"GET": Operation("Look a message up", shapes.MessageWhole)}
 
     def get(self, request: Request, notification: str) -> HttpResponse:
-        return _or_404(lookup.notification(self.caller(request).project_id, _id(notification)))
+        caller, key = self.caller(request), _id(notification)
+        return self.found(caller, key, lookup.notification(caller.project_id, key))
 
 
-class Events(View):
+class Events(_OfOne):
     """Attempts, events and decisions, oldest first."""
 
     scopes = {"GET": Scope.READ}
@@ -135,10 +158,10 @@ class Events(View):
     def get(self, request: Request, notification: str) -> HttpResponse:
         caller, key = self.caller(request), _id(notification)
         events = lookup.timeline(caller.project_id, key, raw=Scope.RECEIPTS in caller.scopes)
-        return _or_404(None if events is None else {"id": key, "events": events})
+        return self.found(caller, key, None if events is None else {"id": key, "events": events})
 
 
-class Retry(View):
+class Retry(_OfOne):
     """Only what failed, bounced or is unknown, with a fresh budget of attempts."""
 
     scopes = {"POST": Scope.SEND}
@@ -146,11 +169,12 @@ class Retry(View):
 
     def post(self, request: Request, notification: str) -> HttpResponse:
         caller, key = self.caller(request), _id(notification)
-        act.retry(key, project_id=caller.project_id, source=caller.source)
+        with self.telling_purged(caller, key):
+            act.retry(key, project_id=caller.project_id, source=caller.source)
         return _or_404(lookup.status(caller.project_id, key), 202)
 
 
-class Cancel(View):
+class Cancel(_OfOne):
     """Only what still waits to be sent."""
 
     scopes = {"POST": Scope.SEND}
@@ -158,7 +182,8 @@ class Cancel(View):
 
     def post(self, request: Request, notification: str) -> HttpResponse:
         caller, key = self.caller(request), _id(notification)
-        act.cancel(key, project_id=caller.project_id, source=caller.source)
+        with self.telling_purged(caller, key):
+            act.cancel(key, project_id=caller.project_id, source=caller.source)
         return _or_404(lookup.status(caller.project_id, key), 202)
 
 
