@@ -3,8 +3,18 @@
 from tracking.models.inbound import Inbound, InboundState, Nonce, Unmatched
 from tracking.models.installation import CheckRun
 from tracking.models.intake import IdempotencyKey, Suppression
+from tracking.models.leg import Leg
+from tracking.models.login import Login
 from tracking.models.message import Attempt, Batch, Content, Event, Message
-from tracking.models.outbound import Delivery, DeliveryAttempt, DeliveryState, DisabledReason, Endpoint, EventType
+from tracking.models.outbound import (
+    Delivery,
+    DeliveryAttempt,
+    DeliveryState,
+    DisabledReason,
+    Endpoint,
+    EventType,
+    PayloadStyle,
+)
 from tracking.models.project import ApiKey, Grant, Project, Scope
 from tracking.models.queue import Heartbeat, QueueRow, Switch
 from tracking.models.remap import Remap, RemapState
@@ -36,6 +46,8 @@ __all__ = [
     "IdempotencyKey",
     "Inbound",
     "InboundState",
+    "Leg",
+    "Login",
     "Message",
     "MetricBlock",
     "MetricDelta",
@@ -45,6 +57,7 @@ __all__ = [
     "MetricQuarter",
     "MetricSeal",
     "Nonce",
+    "PayloadStyle",
     "Project",
     "QueueRow",
     "Remap",

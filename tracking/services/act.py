@@ -70,9 +70,10 @@ def retry_via(
     with transaction.atomic():
         work, row = _locked(message_id, project_id, seen)
         _check_retry(work, row)
-        found = next((each for each in routes_for(row.project_id, row.channel) if each.account_id == account_id), None)
+        channel, _ = row.address()
+        found = next((each for each in routes_for(row.project_id, channel) if each.account_id == account_id), None)
         if found is None:
-            raise Refused(f"no enabled account for {row.channel} of this id is granted to the message's project")
+            raise Refused(f"no enabled account for {channel} of this id is granted to the message's project")
         row.account_id = found.account_id
         _send(work, row, source, text=f"through {found.code}")
 
@@ -104,7 +105,7 @@ def suppress_recipient(message_id: UUID, *, source: Source) -> None:
     """Nothing more is sent to this message's recipient by its project. Raises Missing."""
     with transaction.atomic():
         work, row = _locked(message_id, None)
-        work.suppress(row, "manual", row.recipient)
+        work.suppress(row, "manual", *row.address(0))
         work.note(row, key="suppressed", source=source, text="the recipient was put on the suppression list")
         work.save()
 
@@ -183,7 +184,7 @@ def _check_retry(work: Record, row: MessageRow) -> None:
     _body(row.id)
     if row.expires_at and row.expires_at <= work.now:
         raise Refused(f"the message expired at {row.expires_at.isoformat(timespec='seconds')}")
-    if row.reason == Reason.SUPPRESSED and suppress.suppressed(row.project_id, [(row.channel, row.recipient)]):
+    if row.reason == Reason.SUPPRESSED and suppress.suppressed(row.project_id, [row.address()]):
         raise Refused("the recipient is on the suppression list")
 
 
@@ -192,6 +193,6 @@ def _account(row: MessageRow) -> int:
     if any(each.account_id == row.account_id and each.enabled for each in granted):
         return row.account_id or 0
     try:
-        return route.choose(row.project_id, row.channel).account_id
+        return route.choose(row.project_id, row.address()[0]).account_id
     except NoRoute as none:
         raise Refused(none.detail) from None
