@@ -1,4 +1,4 @@
-"""Fallback against real PostgreSQL and real sender threads: when a leg is taken, that it is taken once, what is kept."""
+"""Fallback against real PostgreSQL and real sender threads: when a leg is taken, and that it is taken once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tracking import accounts
 from tracking.loops import Dispatcher
 from tracking.models import Attempt, Event, Leg, Message, Project, QueueRow, Suppression, Switch
 from tracking.schema import Invalid
-from tracking.services import act, check, dispatch, legs, receive, route, submit, suppress
+from tracking.services import act, check, dispatch, legs, lookup, receive, route, submit, suppress
 from tracking.services.record import Record, Source, refold
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -374,7 +374,7 @@ def test_no_leg_is_taken_while_the_one_before_is_being_handed_over(project: Proj
 def test_a_failure_told_during_the_call_takes_the_leg_after_it(
     project: Project, adapter: type[ByChannel], refused: bool
 ) -> None:
-    """The receipt comes before the answer: the decision stands, and the queue row goes to it when the call has ended."""
+    """The receipt comes before the answer: the decision stands, and is carried out when the call has ended."""
     key = hand_in(project)
     adapter.fails = {"chat": FailureClass.PERMANENT} if refused else {}
     during: list[list[str]] = []
@@ -440,6 +440,49 @@ def test_a_crash_while_a_leg_is_taken_leaves_it_to_the_next_look(project: Projec
     assert legs.take_overdue() == 1
     run()
     assert channels() == ["chat", "sms"]
+
+
+# --- what is shown
+
+
+def shown(project: Project, key: UUID) -> list[tuple[int, str, int]]:
+    found = lookup.notification(project.pk, key)
+    assert found is not None
+    return [(leg["number"], leg["status"], leg["attempts"]) for leg in found["legs"]]
+
+
+def test_the_api_shows_what_became_of_each_leg(project: Project) -> None:
+    key = hand_in(project)
+    assert shown(project, key) == [(0, "pending", 0), (1, "not_used", 0), (2, "not_used", 0)]
+    run()
+    assert shown(project, key) == [(0, "sent", 1), (1, "not_used", 0), (2, "not_used", 0)]
+    pass_time(key)
+    assert shown(project, key) == [(0, "sent", 1), (1, "pending", 0), (2, "not_used", 0)]
+    run()
+    tell(key, 2)
+    assert shown(project, key) == [(0, "sent", 1), (1, "delivered", 1), (2, "not_used", 0)]
+    tell(key, 1)
+    found = lookup.notification(project.pk, key)
+    assert found is not None and found["double_delivery"]
+    sms = found["legs"][1]
+    assert (sms["channel"], sms["recipient"], sms["ttl"]) == ("sms", "+491511234567", 60)
+    assert (sms["content"], found["legs"][0]["content"]) == ({"text": "by SMS"}, {"text": "by chat"})
+
+
+def test_a_leg_that_was_passed_over_is_not_used(project: Project) -> None:
+    list_address(project, "chat", "ada")
+    list_address(project, "sms", "+491511234567")
+    key = hand_in(project)
+    assert shown(project, key) == [(0, "not_used", 0), (1, "not_used", 0), (2, "pending", 0)]
+
+
+def test_sent_again_a_copy_has_the_same_legs(project: Project) -> None:
+    key = hand_in(project)
+    copy = act.send_again(key, source=Source("admin"), token="once")
+    kept = ("channel", "recipient", "ttl", "content")
+    was, now = ([{name: leg[name] for name in kept} for leg in lookup.notification(project.pk, each)["legs"]]
+                for each in (key, copy))  # type: ignore[index]  # fmt: skip
+    assert was == now
 
 
 # --- the fold, and the price of it all

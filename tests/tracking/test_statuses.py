@@ -193,7 +193,7 @@ def test_facts_may_come_at_any_moment_of_a_life(
 def test_abandoned_legs_count_only_where_they_arrived(
     life: tuple[list[list[Fact]], Decision, int], data: st.DataObject
 ) -> None:
-    """With legs given up, the status is that of the legs since, unless one of the earlier ones arrived; in any order."""
+    """The status is that of the legs since, unless one of the earlier ones arrived; in any order."""
     told, decision, decided_after = life
     abandoned = data.draw(st.integers(0, len(told)))
     shuffled = [data.draw(st.permutations(each * 2)) for each in told]

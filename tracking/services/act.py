@@ -153,6 +153,8 @@ def _document(message: Message) -> dict[str, Any]:
     """The request that this message was made from, as far as it is kept, without its times and its provider."""
     body = _body(message.pk)
     document = {name: value for name, value in body.items() if name not in _CONTENT}
+    if message.fallbacks:
+        document["fallback"] = _fallback(message.pk, body["fallback"])
     return document | {
         "channel": message.channel,
         "recipient": message.recipient,
@@ -161,6 +163,20 @@ def _document(message: Message) -> dict[str, Any]:
         "priority": message.priority,
         **({"retry": message.retry} if message.retry else {}),
     }
+
+
+def _fallback(message_id: UUID, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The legs behind the first one, as they were asked for."""
+    legs = store.legs_of([message_id]).get(message_id, [])[1:]
+    return [
+        {
+            **{name: value for name, value in body.items() if name not in _CONTENT},
+            **{"channel": leg.channel, "recipient": leg.recipient},
+            "content": {name: body[name] for name in _CONTENT if name in body},
+            **({"ttl": leg.ttl} if leg.ttl else {}),
+        }
+        for leg, body in zip(legs, bodies, strict=True)
+    ]
 
 
 def sendable(body: dict[str, Any]) -> bool:
