@@ -117,13 +117,13 @@ class MessageRow:
         first = min((leg for leg, state in states if state in _ARRIVED), default=None)
         return first is not None and any(leg > first and state in _UNDER_WAY for leg, state in states)
 
-    def leg_status(self, number: int) -> Status | None:
+    def leg_folded(self, number: int) -> Folded | None:
         """What became of one leg; None: nothing was ever sent by it."""
         tries = zip(self.tries, self.handovers(), strict=True)
         mine = [facts for attempt, facts in tries if attempt.leg == number]
         if number == self.leg:
-            return fold(mine, self.decision, len(mine) if self.send_wanted else -1).status
-        return fold(mine, Decision.FOLLOW, -1).status if mine else None
+            return fold(mine, self.decision, len(mine) if self.send_wanted else -1)
+        return fold(mine, Decision.FOLLOW, -1) if mine else None
 
     def attempt(self, number: int) -> AttemptRow | None:
         return self.tries[number - 1] if 0 < number <= len(self.tries) else None

@@ -34,6 +34,7 @@ class Way:
     due_at: datetime | None
     taken_at: datetime | None
     status: str
+    reason: str
     attempts: int
     parts: int
     price: Decimal
@@ -66,6 +67,7 @@ def of(message_ids: Collection[UUID]) -> dict[UUID, Ways]:
 
 
 def _way(row: MessageRow, leg: Leg) -> Way:
+    folded = row.leg_folded(leg.number)
     return Way(
         number=leg.number,
         kind=leg.kind,
@@ -75,7 +77,8 @@ def _way(row: MessageRow, leg: Leg) -> Way:
         ttl=leg.ttl,
         due_at=leg.due_at,
         taken_at=leg.taken_at,
-        status=row.leg_status(leg.number) or NOT_USED,
+        status=folded.status if folded else NOT_USED,
+        reason=folded.reason if folded else "",
         attempts=sum(attempt.leg == leg.number for attempt in row.tries),
         parts=leg.parts,
         price=leg.price,
