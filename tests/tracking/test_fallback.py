@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection, connections, transaction
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from providers import registry
@@ -534,3 +535,15 @@ def test_a_wrong_leg_is_named_and_nothing_is_stored(project: Project, change: di
         submit.submit(sender_of(project), {name: value for name, value in document.items() if value is not None})
     assert [error.pointer for error in refused.value.errors] == [pointer]
     assert not Message.objects.exists() and not Leg.objects.exists()
+
+
+def test_the_page_of_the_message_shows_its_legs(project: Project, admin_client: Client) -> None:
+    key = hand_in(project)
+    run()
+    pass_time(key)
+    run()
+    tell(key, 1)
+    page = admin_client.get(f"/admin/tracking/message/{key}/change/").content.decode()
+    assert "not used" in page and "+491511234567" in page
+    assert "the recipient may have the message twice" in page
+    assert "had not delivered within 60 s" in page
