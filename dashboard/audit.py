@@ -20,7 +20,7 @@ from django.http import HttpRequest, HttpResponseBase
 from dashboard import client
 from dashboard.models import AlertChannel, AlertRule, SavedView
 from providers.models import ErrorMapping, ProviderAccount
-from tracking.models import ApiKey, Endpoint, Grant, Project, Retention, Switch
+from tracking.models import ApiKey, Endpoint, Grant, Login, Project, Retention, Switch
 
 SECRET = "(secret)"
 CREATE, UPDATE, DELETE = LogEntry.Action.CREATE, LogEntry.Action.UPDATE, LogEntry.Action.DELETE
@@ -34,11 +34,12 @@ def register() -> None:
         mask_fields=["sealed_credentials", "hook_token", "hook_token_previous"],
         exclude_fields=[*_TIMES, "projects"],
     )
-    auditlog.register(Project, exclude_fields=[*_TIMES, "api_keys", "accounts"])
+    auditlog.register(Project, exclude_fields=[*_TIMES, "api_keys", "logins", "accounts"])
     auditlog.register(ErrorMapping, exclude_fields=_TIMES)
     auditlog.register(Grant)
     auditlog.register(Retention, exclude_fields=_TIMES)
     auditlog.register(ApiKey, exclude_fields=[*_TIMES, "hashed"])
+    auditlog.register(Login, exclude_fields=[*_TIMES, "hashed"])
     states = ["disabled_at", "failing_since", "last_attempt_at", "hold_until", "deliveries"]
     auditlog.register(Endpoint, mask_fields=["sealed"], exclude_fields=[*_TIMES, *states])
     auditlog.register(Switch, exclude_fields=_TIMES)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from dashboard import timeline, webhook_pages, words
 from providers.models import Circuit, ProviderAccount
 from tracking.models import Attempt, Content, Event, Inbound, Message, Project, QueueRow, Switch
-from tracking.services import act, lookup, suppress
+from tracking.services import act, lookup, suppress, ways
 from tracking.services.route import Route
 from tracking.statuses import RETRYABLE_BY_HAND
 
@@ -56,9 +56,18 @@ def context(message: Message) -> dict[str, Any]:
         "suppressed": bool(suppress.suppressed(message.project_id, [(message.channel, message.recipient)])),
         "seen": f"{message.status}.{message.decisions}",
         "token": uuid4(),
+        **_legs(message),
         "deliveries": webhook_pages.of_message(message.pk),
         **content,
     }
+
+
+def _legs(message: Message) -> dict[str, Any]:
+    """The ways of a message with a fallback, and whether two of them arrived."""
+    if not message.fallbacks:
+        return {"legs": []}
+    found = ways.of([message.pk])[message.pk]
+    return {"legs": found.legs, "present_leg": message.leg, "twice": found.row.delivered_twice}
 
 
 def _others(message: Message) -> list[Route]:

@@ -132,6 +132,8 @@ def _who(shape: Mapping[str, Any]) -> str:
         return str(detail["user"])
     if shape["source"] == "api" and detail.get("key"):
         return f"API key pr_{detail['key']}_…"
+    if shape["source"] == "api" and detail.get("login"):
+        return f"login {detail['login']}"
     if shape["source"] == "provider" and shape.get("provider"):
         return f"receipt of {shape['provider']}"
     return SOURCES.get(shape["source"], str(shape["source"]))

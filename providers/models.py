@@ -17,6 +17,7 @@ from django.urls import reverse
 from providers import base, mapping, registry, vault
 
 CHANNELS = [(channel.value, channel.value) for channel in base.Channel]
+SERVICES = ("viber", "rcs", "flashcall", "telegram")
 
 
 def new_hook_token() -> str:
@@ -47,6 +48,13 @@ class ProviderAccount(models.Model):
     weight = models.SmallIntegerField(default=100, help_text="Routing takes the healthy account with the highest.")
     price_per_part = models.DecimalField(max_digits=10, decimal_places=5, default=0)
     currency = models.CharField(max_length=3, default="EUR")
+    service = models.CharField(
+        max_length=10,
+        blank=True,
+        default="",
+        choices=[(service, service) for service in SERVICES],
+        help_text="What a chat account carries, for callers of SMSBat's interface. Empty: any of them.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

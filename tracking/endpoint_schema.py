@@ -13,7 +13,7 @@ from providers.addresses import AddressPolicy, AddressRefused
 from providers.targets import check
 from tracking import signing_out
 from tracking.fields import Line, Moment
-from tracking.models.outbound import EventType
+from tracking.models.outbound import EventType, PayloadStyle
 from tracking.schema import FieldError, Invalid, Strict, checked
 
 MAX_OVERLAP = timedelta(days=30)
@@ -64,6 +64,9 @@ OwnHeaders = Annotated[
 ]
 
 
+Style = Annotated[PayloadStyle, Field(strict=False)]
+
+
 class NewEndpoint(Strict):
     url: Url
     events: EventTypes
@@ -71,6 +74,7 @@ class NewEndpoint(Strict):
     description: Annotated[Line, Field(max_length=200)] = ""
     custom_headers: OwnHeaders = {}
     max_in_flight: Annotated[int, Field(ge=1, le=32)] = 8
+    style: Style = PayloadStyle.STANDARD
 
 
 class EndpointChanges(Strict):
@@ -81,6 +85,7 @@ class EndpointChanges(Strict):
     description: Annotated[Line, Field(max_length=200)] | None = None
     custom_headers: OwnHeaders | None = None
     max_in_flight: Annotated[int, Field(ge=1, le=32)] | None = None
+    style: Style | None = None
 
 
 class Rotation(Strict):

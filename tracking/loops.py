@@ -25,7 +25,7 @@ from tracking import accounts, collector, wake
 from tracking.bell import Bell
 from tracking.models import Heartbeat
 from tracking.publisher import Publisher
-from tracking.services import dispatch, receive, rollup
+from tracking.services import dispatch, legs, receive, rollup
 
 log = logging.getLogger(__name__)
 
@@ -264,6 +264,7 @@ def _dispatch_until(
             beat(DISPATCH, slot, {"in_flight": dispatcher.in_flight})
             dispatcher.reap()
             dispatch.expire()
+            legs.take_overdue()
             others()
         done, soonest = dispatcher.step()
         if not done:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import reduce
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from tracking.statuses import SEND_WANTED, Attempt, Decision, Folded, Status, join
+from tracking.statuses import SEND_WANTED, Attempt, Decision, Folded, Status, attempt_status, fold, join
+
+_ARRIVED = (Status.DELIVERED, Status.READ)
+_UNDER_WAY = (Status.SENT, *_ARRIVED)
 
 
 @dataclass(slots=True)
@@ -41,6 +44,16 @@ class AttemptRow:
         return bool(self.facts.accepted_at or self.facts.bounced_at or self.facts.failed_at)
 
 
+class Leg(NamedTuple):
+    """One of the ways that a message with a fallback may take. Number 0 is the message's own."""
+
+    number: int
+    channel: str
+    recipient: str
+    provider: str = ""  # the account that was asked for
+    ttl: int | None = None  # seconds that the leg before it has for delivering
+
+
 @dataclass(slots=True)
 class MessageRow:
     """The part of a message that decides its fate."""
@@ -69,12 +82,14 @@ class MessageRow:
     retry: dict[str, Any] | None = None
     template_id: str = ""
     category: str = ""
+    fallbacks: int = 0  # legs behind the first one
     extra: dict[str, Any] = field(default_factory=dict)  # columns that only the insert knows
     tries: list[AttemptRow] = field(default_factory=list)
+    legs: list[Leg] = field(default_factory=list)  # only of a message with a fallback
 
     @property
     def budget_used(self) -> int:
-        """Attempts since the last operator's retry."""
+        """Attempts since the last operator's retry, or since the leg was taken."""
         return self.attempts - self.budget_from
 
     @property
@@ -82,8 +97,40 @@ class MessageRow:
         """The last decision was to send, and no attempt has followed it yet."""
         return self.decision in SEND_WANTED and self.decided_after >= self.attempts
 
+    @property
+    def abandoned(self) -> int:
+        """How many attempts belong to legs before the present one."""
+        return sum(attempt.leg < self.leg for attempt in self.tries) if self.leg else 0
+
+    def address(self, leg: int | None = None) -> tuple[str, str]:
+        """Channel and recipient of a leg; of the present one where none is named."""
+        number = self.leg if leg is None else leg
+        found = next((each for each in self.legs if each.number == number), None)
+        return (found.channel, found.recipient) if found else (self.channel, self.recipient)
+
+    @property
+    def delivered_twice(self) -> bool:
+        """A leg that was abandoned arrived all the same, and a later one is with its provider too."""
+        if not self.fallbacks:
+            return False
+        states = [(attempt.leg, attempt_status(attempt.facts)) for attempt in self.tries]
+        first = min((leg for leg, state in states if state in _ARRIVED), default=None)
+        return first is not None and any(leg > first and state in _UNDER_WAY for leg, state in states)
+
+    def leg_folded(self, number: int) -> Folded | None:
+        """What became of one leg; None: nothing was ever sent by it."""
+        tries = zip(self.tries, self.handovers(), strict=True)
+        mine = [facts for attempt, facts in tries if attempt.leg == number]
+        if number == self.leg:
+            return fold(mine, self.decision, len(mine) if self.send_wanted else -1)
+        return fold(mine, Decision.FOLLOW, -1) if mine else None
+
     def attempt(self, number: int) -> AttemptRow | None:
         return self.tries[number - 1] if 0 < number <= len(self.tries) else None
+
+    def folded(self) -> Folded:
+        """What its attempts and its last decision say."""
+        return fold(self.handovers(), self.decision, self.decided_after, self.abandoned)
 
     def handovers(self) -> list[Attempt]:
         """The attempts as the fold reads them. One whose outcome is unknown and the repetitions with its idempotency

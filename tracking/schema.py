@@ -31,6 +31,9 @@ from tracking.policy import RetryOverrides
 
 MAX_AHEAD = timedelta(days=30)  # scheduled_at
 MAX_ERRORS = 100
+MAX_LEGS = 5  # behind the first one
+MAX_TTL = 7 * 86_400  # seconds that a leg may have
+Document = TypeVar("Document")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -67,6 +70,27 @@ class Attachment(Strict):
     inline_id: Annotated[Line, Field(max_length=100)] = ""
 
 
+class Leg(Strict):
+    """A way that the message goes on by where the one before fails, or has not delivered within `ttl` seconds."""
+
+    channel: ChannelName
+    recipient: Annotated[str, Field(max_length=500)]
+    provider: Annotated[Line, Field(min_length=1, max_length=50)] | None = None
+    ttl: Annotated[int, Field(ge=1, le=MAX_TTL)] | None = None
+    sender: Annotated[Line, Field(max_length=640)] = ""
+    subject: Annotated[Line, Field(max_length=998)] = ""
+    content: Content = Content()
+    template_id: Annotated[Line, Field(max_length=200)] = ""
+    variables: Json = {}
+
+    _BODY: ClassVar = ("sender", "subject", "template_id", "variables")
+
+    def body(self) -> dict[str, Any]:
+        """As that of a notification."""
+        kept = {name: value for name in self._BODY if (value := getattr(self, name))}
+        return kept | {name: value for name, value in self.content.__dict__.items() if value}
+
+
 class Notification(Strict):
     """One message, or one for each of `recipients`. The recipients' form is checked in `parse`."""
 
@@ -93,6 +117,7 @@ class Notification(Strict):
     provider: Annotated[Line, Field(min_length=1, max_length=50)] | None = None
     provider_message_id: Annotated[Line, Field(min_length=1, max_length=300)] | None = None
     retry: RetryOverrides | None = None
+    fallback: Annotated[list[Leg], Field(max_length=MAX_LEGS)] = []
 
     EMAIL_ONLY: ClassVar = ("reply_to", "cc", "bcc", "headers", "attachments")
     _BODY: ClassVar = (
@@ -115,6 +140,8 @@ class Notification(Strict):
         kept |= {name: value for name, value in self.content.__dict__.items() if value}
         if self.attachments:
             kept["attachments"] = [attachment.model_dump() for attachment in self.attachments]
+        if self.fallback:
+            kept["fallback"] = [leg.body() for leg in self.fallback]
         return kept
 
 
@@ -159,7 +186,7 @@ def bulk_status(document: Any) -> list[str]:
     return checked(_BULK_STATUS, document).notification_ids
 
 
-def checked(kind: TypeAdapter[Model], document: Any) -> Model:
+def checked(kind: TypeAdapter[Document], document: Any) -> Document:
     """The document as a model of ours. Raises Invalid."""
     try:
         return kind.validate_python(document)
@@ -202,6 +229,15 @@ def _cross_errors(request: Notification, now: datetime, kept: timedelta, *, sing
     elif not (request.content.text or request.content.html or request.content.data or request.template_id):
         yield FieldError("/content", "content or template_id is needed")
     yield from _time_errors(request, now, kept)
+    yield from _fallback_errors(request)
+
+
+def _fallback_errors(request: Notification) -> Iterable[FieldError]:
+    if request.fallback and request.recipients is not None:
+        yield FieldError("/fallback", "is only possible with one recipient")
+    for index, leg in enumerate(request.fallback):
+        if not (leg.body().keys() & {"text", "html", "data", "template_id"}):
+            yield FieldError(f"/fallback/{index}/content", "content or template_id is needed")
 
 
 def _followed_errors(request: Notification) -> Iterable[FieldError]:
@@ -209,8 +245,8 @@ def _followed_errors(request: Notification) -> Iterable[FieldError]:
         yield FieldError("/provider", "is needed with provider_message_id")
     if request.recipients is not None:
         yield FieldError("/recipients", "a message sent elsewhere has one recipient")
-    for name in ("scheduled_at", "expires_at", "retry"):
-        if getattr(request, name) is not None:
+    for name in ("scheduled_at", "expires_at", "retry", "fallback"):
+        if getattr(request, name):
             yield FieldError(f"/{name}", "is not possible with provider_message_id: the message is sent already")
 
 
@@ -230,11 +266,17 @@ def _normalise(request: Notification, region: str) -> Iterable[FieldError]:
     elif request.recipient is not None:
         (request.recipient, *_), errors = _normal(request.channel, [request.recipient], region)
         yield from (FieldError("/recipient", text) for _, text in errors)
-    if request.sender and request.channel == "email":
-        try:
-            request.sender = address.mailbox(request.sender)
-        except address.Bad as bad:
-            yield FieldError("/sender", str(bad))
+    for index, leg in enumerate(request.fallback):
+        (leg.recipient, *_), errors = _normal(leg.channel, [leg.recipient], region)
+        yield from (FieldError(f"/fallback/{index}/recipient", text) for _, text in errors)
+    senders: list[tuple[str, Notification | Leg]] = [("", request)]
+    senders += [(f"/fallback/{index}", leg) for index, leg in enumerate(request.fallback)]
+    for pointer, each in senders:
+        if each.sender and each.channel == "email":
+            try:
+                each.sender = address.mailbox(each.sender)
+            except address.Bad as bad:
+                yield FieldError(f"{pointer}/sender", str(bad))
 
 
 def _normal(channel: str, values: Sequence[str], region: str) -> tuple[list[str], list[tuple[int, str]]]:

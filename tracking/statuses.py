@@ -242,14 +242,15 @@ def attempt_status(attempt: Attempt) -> Status:
     return Status.UNKNOWN if attempt.unknown_at else Status.PROCESSING
 
 
-def fold(attempts: Sequence[Attempt], decision: Decision, decided_after: int) -> Folded:
+def fold(attempts: Sequence[Attempt], decision: Decision, decided_after: int, abandoned: int = 0) -> Folded:
     """The status of a message.
 
     `attempts`: all of them, in the order of their numbers. `decision`: the last one; `decided_after`: how many attempts
-    there were when it was made, so that a decision to send is spent once the next attempt is on record.
+    there were when it was made, so that a decision to send is spent once the next attempt is on record. `abandoned`:
+    how many of them belong to legs before the present one: nobody waits for those any more, but a delivery counts.
     """
     statuses = [attempt_status(attempt) for attempt in attempts]
-    status = _status(statuses, decision, decided_after)
+    status = _status(statuses, decision, decided_after, abandoned)
     last = attempts[-1] if attempts else None
     ended = last if status in (Status.FAILED, Status.BOUNCED) else None
     arrived = [a.delivered_at for a, s in zip(attempts, statuses, strict=True) if s in (Status.DELIVERED, Status.READ)]
@@ -263,16 +264,17 @@ def fold(attempts: Sequence[Attempt], decision: Decision, decided_after: int) ->
     )
 
 
-def _status(statuses: Sequence[Status], decision: Decision, decided_after: int) -> Status:
+def _status(statuses: Sequence[Status], decision: Decision, decided_after: int, abandoned: int) -> Status:
     for final in (Status.READ, Status.DELIVERED):
         if final in statuses:
             return final
+    current = statuses[abandoned:]
     for running in (Status.SENT, Status.PROCESSING):
-        if running in statuses:
+        if running in current:
             return running
     if decision in SEND_WANTED and decided_after >= len(statuses):
         return Status.PENDING
-    if Status.UNKNOWN in statuses:
+    if Status.UNKNOWN in current:
         return Status.UNKNOWN
     if decision is Decision.CANCEL:
         return Status.CANCELLED

@@ -291,7 +291,7 @@ def test_a_bad_address_is_suppressed_once(waiting: Callable[..., UUID], account:
     for _ in range(2):
         with transaction.atomic():
             work = Record([message_id])
-            work.suppress(work.messages[message_id], "hard_bounce", "ada@example.com")
+            work.suppress(work.messages[message_id], "hard_bounce", "email", "ada@example.com")
             work.save()
     assert [s.message_id for s in Suppression.objects.all()] == [message_id]
 

@@ -189,6 +189,30 @@ def test_facts_may_come_at_any_moment_of_a_life(
     assert fold(attempts, decision, decided_after) == fold(straight, decision, decided_after)
 
 
+@given(lives(), st.data())
+def test_abandoned_legs_count_only_where_they_arrived(
+    life: tuple[list[list[Fact]], Decision, int], data: st.DataObject
+) -> None:
+    """The status is that of the legs since, unless one of the earlier ones arrived; in any order."""
+    told, decision, decided_after = life
+    abandoned = data.draw(st.integers(0, len(told)))
+    shuffled = [data.draw(st.permutations(each * 2)) for each in told]
+    attempts = [learned(*each, number=number) for number, each in enumerate(shuffled, 1)]
+    folded = fold(attempts, decision, decided_after, abandoned)
+    statuses = [status_of_facts(each) for each in told]
+    arrived = [status for status in (Status.READ, Status.DELIVERED) if status in statuses]
+    running = [status for status in (Status.SENT, Status.PROCESSING) if status in statuses[abandoned:]]
+    if arrived or running:
+        assert folded.status is (arrived or running)[0]
+    elif decision in SEND_WANTED and decided_after == len(told):
+        assert folded.status is Status.PENDING
+    else:
+        assert folded.status not in (Status.SENT, Status.PROCESSING, Status.PENDING)
+        assert (folded.status is Status.UNKNOWN) is (Status.UNKNOWN in statuses[abandoned:])
+    straight = [learned(*each, number=number) for number, each in enumerate(told, 1)]
+    assert folded == fold(straight, decision, decided_after, abandoned)
+
+
 ACCEPTED, DELIVERED = Fact(FactKind.ACCEPTED, at(1)), Fact(FactKind.DELIVERED, at(2))
 HARD = Fact(FactKind.BOUNCED, at(3), FailureClass.INVALID_RECIPIENT, BounceClass.HARD)
 SOFT = Fact(FactKind.BOUNCED, at(3), FailureClass.TEMPORARY, BounceClass.SOFT)

@@ -4,9 +4,19 @@ from tracking.models.export import Export, ExportFormat, ExportState
 from tracking.models.inbound import Inbound, InboundState, Nonce, Unmatched
 from tracking.models.installation import CheckRun
 from tracking.models.intake import IdempotencyKey, Suppression
+from tracking.models.leg import Leg
 from tracking.models.limits import RateWindow
+from tracking.models.login import Login
 from tracking.models.message import Attempt, Batch, Content, Event, Message
-from tracking.models.outbound import Delivery, DeliveryAttempt, DeliveryState, DisabledReason, Endpoint, EventType
+from tracking.models.outbound import (
+    Delivery,
+    DeliveryAttempt,
+    DeliveryState,
+    DisabledReason,
+    Endpoint,
+    EventType,
+    PayloadStyle,
+)
 from tracking.models.project import ApiKey, Grant, Project, Scope
 from tracking.models.queue import Heartbeat, QueueRow, Switch
 from tracking.models.remap import Remap, RemapState
@@ -44,6 +54,8 @@ __all__ = [
     "IdempotencyKey",
     "Inbound",
     "InboundState",
+    "Leg",
+    "Login",
     "Message",
     "MetricBlock",
     "MetricDelta",
@@ -54,6 +66,7 @@ __all__ = [
     "MetricSeal",
     "Nonce",
     "Plan",
+    "PayloadStyle",
     "Project",
     "PurgeRun",
     "PurgedWeek",

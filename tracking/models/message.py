@@ -70,6 +70,7 @@ class Message(models.Model):
     budget_from = models.PositiveSmallIntegerField(default=0)
     operator_retries = models.PositiveSmallIntegerField(default=0)
     leg = models.PositiveSmallIntegerField(default=0)
+    fallbacks = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Legs behind the first one.")
     reference = models.CharField(
         max_length=300, blank=True, default="", help_text="The provider's id, of the last attempt that has one."
     )

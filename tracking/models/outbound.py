@@ -43,6 +43,13 @@ class DisabledReason(enum.StrEnum):
     FAILING = "failing"  # nothing but failures for days
 
 
+class PayloadStyle(enum.StrEnum):
+    """The form in which an endpoint is told."""
+
+    STANDARD = "standard"
+    SMSBAT = "smsbat"
+
+
 class DeliveryState(enum.StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -56,6 +63,9 @@ class Endpoint(models.Model):
     url = models.CharField(max_length=2000)
     events = ArrayField(models.CharField(max_length=40))
     description = models.CharField(max_length=200, blank=True, default="")
+    style = models.CharField(
+        max_length=10, choices=[(s.value, s.value) for s in PayloadStyle], default="standard", db_default="standard"
+    )
     sealed = models.TextField(editable=False)
     previous_until = models.DateTimeField(null=True, help_text="Until then the secret before this one signs too.")
     max_in_flight = models.PositiveSmallIntegerField(

@@ -70,9 +70,10 @@ def retry_via(
     with transaction.atomic():
         work, row = _locked(message_id, project_id, seen)
         _check_retry(work, row)
-        found = next((each for each in routes_for(row.project_id, row.channel) if each.account_id == account_id), None)
+        channel, _ = row.address()
+        found = next((each for each in routes_for(row.project_id, channel) if each.account_id == account_id), None)
         if found is None:
-            raise Refused(f"no enabled account for {row.channel} of this id is granted to the message's project")
+            raise Refused(f"no enabled account for {channel} of this id is granted to the message's project")
         row.account_id = found.account_id
         _send(work, row, source, text=f"through {found.code}")
 
@@ -104,7 +105,7 @@ def suppress_recipient(message_id: UUID, *, source: Source) -> None:
     """Nothing more is sent to this message's recipient by its project. Raises Missing."""
     with transaction.atomic():
         work, row = _locked(message_id, None)
-        work.suppress(row, "manual", row.recipient)
+        work.suppress(row, "manual", *row.address(0))
         work.note(row, key="suppressed", source=source, text="the recipient was put on the suppression list")
         work.save()
 
@@ -152,6 +153,8 @@ def _document(message: Message) -> dict[str, Any]:
     """The request that this message was made from, as far as it is kept, without its times and its provider."""
     body = _body(message.pk)
     document = {name: value for name, value in body.items() if name not in _CONTENT}
+    if message.fallbacks:
+        document["fallback"] = _fallback(message.pk, body["fallback"])
     return document | {
         "channel": message.channel,
         "recipient": message.recipient,
@@ -160,6 +163,20 @@ def _document(message: Message) -> dict[str, Any]:
         "priority": message.priority,
         **({"retry": message.retry} if message.retry else {}),
     }
+
+
+def _fallback(message_id: UUID, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The legs behind the first one, as they were asked for."""
+    legs = store.legs_of([message_id]).get(message_id, [])[1:]
+    return [
+        {
+            **{name: value for name, value in body.items() if name not in _CONTENT},
+            **{"channel": leg.channel, "recipient": leg.recipient},
+            "content": {name: body[name] for name in _CONTENT if name in body},
+            **({"ttl": leg.ttl} if leg.ttl else {}),
+        }
+        for leg, body in zip(legs, bodies, strict=True)
+    ]
 
 
 def sendable(body: dict[str, Any]) -> bool:
@@ -183,7 +200,7 @@ def _check_retry(work: Record, row: MessageRow) -> None:
     _body(row.id)
     if row.expires_at and row.expires_at <= work.now:
         raise Refused(f"the message expired at {row.expires_at.isoformat(timespec='seconds')}")
-    if row.reason == Reason.SUPPRESSED and suppress.suppressed(row.project_id, [(row.channel, row.recipient)]):
+    if row.reason == Reason.SUPPRESSED and suppress.suppressed(row.project_id, [row.address()]):
         raise Refused("the recipient is on the suppression list")
 
 
@@ -192,6 +209,6 @@ def _account(row: MessageRow) -> int:
     if any(each.account_id == row.account_id and each.enabled for each in granted):
         return row.account_id or 0
     try:
-        return route.choose(row.project_id, row.channel).account_id
+        return route.choose(row.project_id, row.address()[0]).account_id
     except NoRoute as none:
         raise Refused(none.detail) from None

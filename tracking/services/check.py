@@ -18,7 +18,7 @@ from tracking.counters import Bucket
 from tracking.rollups import HOUR
 from tracking.rows import MessageRow
 from tracking.services import recount
-from tracking.statuses import Status, fold
+from tracking.statuses import Status
 
 CHUNK = recount.CHUNK
 LEASE_GRACE = 120  # seconds after its end in which the reaper must have found a lease
@@ -48,7 +48,7 @@ def differences(chunk: int = CHUNK) -> Iterator[Difference]:
                 yield from found
     wrong |= stream.finish(counters.floor(datetime.now(UTC), HOUR.width) + 2 * HOUR.width)
     yield from _metrics(wrong, chunk)
-    for table in ("content", "attempt", "event", "queue"):
+    for table in ("content", "attempt", "event", "queue", "leg"):
         for key in _without_message(table, chunk):
             if not _going(key):
                 yield Difference(f"{table} {key}", "there is no such message")
@@ -87,7 +87,7 @@ def _message(row: MessageRow, queue: dict[UUID, UUID | None]) -> Iterator[Differ
     numbers = [attempt.number for attempt in row.tries]
     if numbers != list(range(1, row.attempts + 1)):
         yield Difference(where, f"says {row.attempts} attempts, has {numbers}")
-    folded = fold(row.handovers(), row.decision, row.decided_after)
+    folded = row.folded()
     stored = (row.status, row.reason, row.sent_at, row.delivered_at, row.read_at, row.failed_at)
     if stored != folded:
         yield Difference(where, f"is {_said(*stored)}, its facts say {_said(*folded)}")

@@ -29,7 +29,7 @@ from tracking.models import Project
 from tracking.policy import RetryPolicy
 from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
-from tracking.services import suppress
+from tracking.services import legs, suppress
 from tracking.services.envelope import outbound
 from tracking.services.record import DISPATCH, Record, Source
 from tracking.statuses import Decision, Fact, FactKind, Status
@@ -143,9 +143,11 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
     bodies = _bodies(claimed)
     stopped = _suppressed(wanted, now)
     start_before = now + timedelta(seconds=settings.LEASE_SECONDS - bound.adapter.timeout - 5)
-    handovers = []
+    handovers, moved = [], []
     for row in wanted:
-        if row.expires_at and row.expires_at <= now:
+        if row.fallbacks and row.account_id != bound.account.pk:  # its next leg was decided on just now
+            moved.append(row)
+        elif row.expires_at and row.expires_at <= now:
             work.decide(row, Decision.EXPIRE, source=DISPATCH)  # past its expires_at since the last look
         elif row.id in stopped:
             work.decide(row, Decision.SUPPRESS, source=DISPATCH, text="suppressed since it was handed in")
@@ -158,8 +160,10 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
             handovers.append(
                 Handover(bound.account.pk, bound.adapter, message, row.id, attempt.number, token, start_before)
             )
-    going = {handover.message_id for handover in handovers}
-    work.save([store.dropped([(key, token) for key in claimed if key not in going])])
+    moved += legs.after_failure(work, wanted, source=DISPATCH)
+    staying = {handover.message_id for handover in handovers} | {row.id for row in moved}
+    dropped = store.dropped([(key, token) for key in claimed if key not in staying])
+    work.save([dropped, store.moved([(row, token, now) for row in moved])])
     return handovers
 
 
@@ -169,8 +173,8 @@ def _suppressed(rows: Sequence[MessageRow], now: datetime) -> set[UUID]:
     waited = [row for row in rows if now - ids.time_of(row.id) > RECHECK_AFTER]
     for project_id in {row.project_id for row in waited}:
         mine = [row for row in waited if row.project_id == project_id]
-        listed = suppress.suppressed(project_id, [(row.channel, row.recipient) for row in mine])
-        found |= {row.id for row in mine if (row.channel, row.recipient) in listed}
+        listed = suppress.suppressed(project_id, [row.address() for row in mine])
+        found |= {row.id for row in mine if row.address() in listed}
     return found
 
 
@@ -241,12 +245,16 @@ def finish(outcomes: Sequence[Outcome]) -> None:
         for outcome, row, _ in known:
             if outcome.error and (due := _decide(work, row, outcome, outcome.error, policies[row.project_id])):
                 again[row.id] = due
+        taken = legs.after_failure(work, [row for outcome, row, _ in known if outcome.error], source=DISPATCH)
+        switched = {row.id: row for _, row, _ in known if legs.wanted(row)}
         leases = [(outcome.handover.message_id, outcome.handover.token) for outcome in outcomes]
-        ended = [lease for lease in leases if lease[0] not in again]
+        ended = [lease for lease in leases if lease[0] not in again and lease[0] not in switched]
+        moved = [(switched[key], token, work.now) for key, token in leases if key in switched]
         waiting = [(*lease, again[lease[0]]) for lease in leases if lease[0] in again]
         # where the lease had run out, the row is gone: what was told too late may be tried again all the same
-        anew = store.queued([store.queue_row(work.messages[key], due) for key, due in again.items()])
-        work.save([store.dropped(ended), store.released(waiting), anew])
+        back = {**again, **{key: work.now for key, row in switched.items() if row not in taken}}
+        anew = store.queued([store.queue_row(work.messages[key], due) for key, due in back.items()])
+        work.save([store.dropped(ended), store.released(waiting), store.moved(moved), anew])
     # an orphan says that our worker died, and nothing of the account
     circuit.learn([(outcome.handover.account_id, outcome.error) for outcome in outcomes if not outcome.orphaned])
 
@@ -276,7 +284,7 @@ def _learn(work: Record, row: MessageRow, attempt: AttemptRow, outcome: Outcome)
         attempt.reference = row.reference = clean(reference, 300)
     work.add_fact(row, attempt, _fact(outcome), key=_fact_key(outcome), source=_source(outcome))
     if outcome.error and outcome.error.classification.suppress:
-        work.suppress(row, "hard_bounce", row.recipient)
+        work.suppress(row, "hard_bounce", *row.address(attempt.leg))
 
 
 def _fact_key(outcome: Outcome) -> str:
@@ -388,7 +396,7 @@ def _orphans(limit: int) -> list[Handover]:
                 gone.append((key, token))
                 continue
             echo, channel = ids.echo(key, attempt.number), bound.adapter.account.channel
-            asked_for = Outbound(echo, attempt.idempotency_key, channel, row.recipient)
+            asked_for = Outbound(echo, attempt.idempotency_key, channel, row.address(attempt.leg)[1])
             found.append(Handover(attempt.account_id, bound.adapter, asked_for, key, attempt.number, token, work.now))
         work.save([store.dropped(gone)])
     return found

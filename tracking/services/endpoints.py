@@ -91,7 +91,7 @@ def change(endpoint_id: int, *, project_id: int, document: Any) -> Endpoint:
             endpoint.seal(headers=kept)
         else:
             setattr(endpoint, name, value)
-    endpoint.save(update_fields=["url", "events", "description", "max_in_flight", "sealed"])
+    endpoint.save(update_fields=["url", "events", "description", "max_in_flight", "style", "sealed"])
     _tell_processes()
     return endpoint
 
@@ -186,6 +186,7 @@ def shape(endpoint: Endpoint) -> dict[str, Any]:
         "description": endpoint.description,
         "custom_headers": dict.fromkeys(endpoint.known["headers"]),
         "max_in_flight": endpoint.max_in_flight,
+        "style": endpoint.style,
         "is_active": endpoint.active,
         "disabled_reason": endpoint.disabled_reason or None,
         "disabled_at": endpoint.disabled_at,

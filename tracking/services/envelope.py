@@ -14,11 +14,12 @@ from tracking.rows import AttemptRow, MessageRow
 
 
 def outbound(row: MessageRow, attempt: AttemptRow, body: dict[str, Any], channel: Channel) -> Outbound:
+    body = of_leg(body, attempt.leg)
     return Outbound(
         echo=ids.echo(row.id, attempt.number),
         idempotency_key=attempt.idempotency_key,
         channel=channel,
-        recipient=row.recipient,
+        recipient=row.address(attempt.leg)[1],
         sender=body.get("sender", ""),
         reply_to=body.get("reply_to", ""),
         cc=tuple(body.get("cc", ())),
@@ -35,6 +36,15 @@ def outbound(row: MessageRow, attempt: AttemptRow, body: dict[str, Any], channel
         category=body.get("category", ""),
         metadata=body.get("metadata", {}),
     )
+
+
+def of_leg(body: dict[str, Any], leg: int) -> dict[str, Any]:
+    """The content of a leg: its own, and what is said of the message whatever way it takes."""
+    if not leg:
+        return body
+    common = {name: body[name] for name in ("metadata", "category", "tags") if name in body}
+    own: dict[str, Any] = body["fallback"][leg - 1]
+    return common | own
 
 
 def _attachment(item: dict[str, Any]) -> Attachment:

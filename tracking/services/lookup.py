@@ -15,12 +15,15 @@ from django.db.models import Count, Q
 from providers.models import ProviderAccount
 from tracking import ids, shape
 from tracking.models import Attempt, Batch, Content, Event, Message
+from tracking.services import ways
 from tracking.statuses import Status
 
 SELECT = (
     f"SELECT {', '.join(shape.COLUMNS)} FROM message m LEFT JOIN providers_provideraccount a ON a.id = m.account_id"
 )
 _BATCH_SPREAD = timedelta(hours=1)  # a batch's messages are made in its own transaction; clocks are a minute apart
+
+_LEG_CONTENT = ("sender", "subject", "text", "html", "data", "template_id", "variables")
 
 Shape = dict[str, Any]
 
@@ -55,7 +58,18 @@ def notification(project_id: int, message_id: UUID) -> Shape | None:
         "attachments": [_without_content(item) for item in kept.get("attachments", ())],
         "content": None if body is None else {name: kept[name] for name in ("text", "html", "data") if name in kept},
         "content_purged": body is None,
+        **_legs(message, kept),
     }
+
+
+def _legs(message: Message, body: Shape) -> Shape:
+    """The legs of a message with a fallback: what became of each."""
+    if not message.fallbacks:
+        return {"legs": [], "double_delivery": False}
+    found = ways.of([message.pk])[message.pk]
+    contents = [{name: body[name] for name in _LEG_CONTENT if name in body}, *body.get("fallback", ())]
+    shown = [ways.shape(way, contents[way.number] if body else None) for way in found.legs]
+    return {"legs": shown, "double_delivery": found.row.delivered_twice}
 
 
 def _without_content(attachment: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ from providers.base import FailureClass
 from providers.text import clean
 from providers.vault import SealBroken
 from tracking import signing_out, store, subscribers
-from tracking.models import DeliveryState, DisabledReason, Endpoint
+from tracking.models import DeliveryState, DisabledReason, Endpoint, PayloadStyle
+from tracking.services import smsbat_status
 
 log = logging.getLogger(__name__)
 
@@ -125,9 +126,13 @@ def claim(endpoint_id: int, limit: int) -> list[Letter]:
         Endpoint.objects.filter(pk=endpoint_id).update(hold_until=now + LEASE)
         return []
     lease, width = uuid4(), 1 if endpoint.failing_since else endpoint.max_in_flight
+    claimed = _claim(endpoint_id, min(limit, width), width, lease, now)
+    payloads = [orjson.loads(payload) for *_, payload in claimed]
+    if endpoint.style == PayloadStyle.SMSBAT:
+        payloads = smsbat_status.webhooks(payloads)
     return [
-        Letter(endpoint_id, key, lease, attempts + 1, endpoint.url, secrets, headers, body_of(orjson.loads(payload)))
-        for key, attempts, payload in _claim(endpoint_id, min(limit, width), width, lease, now)
+        Letter(endpoint_id, key, lease, attempts + 1, endpoint.url, secrets, headers, body_of(payload))
+        for (key, attempts, _), payload in zip(claimed, payloads, strict=True)
     ]
 
 

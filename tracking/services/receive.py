@@ -27,6 +27,7 @@ from tracking import accounts, ids, marks
 from tracking.models import Content, InboundState, Unmatched
 from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
+from tracking.services import legs
 from tracking.services.record import Record, Source
 from tracking.statuses import Fact, FactKind
 
@@ -180,7 +181,7 @@ def apply(items: Sequence[Item]) -> None:
     for item, *_ in found:  # after its key was made: a rule that comes or goes makes no second event of a replay
         _map(item)
     copies = _copies(found)
-    stops: list[tuple[MessageRow, str, str, str]] = []
+    stops: list[tuple[MessageRow, str, str, tuple[str, str]]] = []
     for item, row, attempt in found:
         key = keys[item]
         copy = (row.id, item.receipt.recipient.casefold()) in copies
@@ -196,11 +197,13 @@ def apply(items: Sequence[Item]) -> None:
         if item.receipt.reference and not attempt.reference:  # it came before the send's answer
             attempt.reference = row.reference = clean(item.receipt.reference, 300)
         if reason := _SUPPRESS.get(item.receipt.kind) or ("hard_bounce" if item.receipt.suppress else ""):
-            stops.append((row, key, reason, item.receipt.recipient if copy else row.recipient))
+            channel, recipient = row.address(attempt.leg)
+            stops.append((row, key, reason, (channel, item.receipt.recipient if copy else recipient)))
     fresh = work.learn()
     for row, key, reason, address in stops:
         if (row.id, key) in fresh:
-            work.suppress(row, reason, address)
+            work.suppress(row, reason, *address)
+    legs.after_receipts(work)
     work.save()
 
 
@@ -221,8 +224,10 @@ def _copies(found: Sequence[tuple[Item, MessageRow, AttemptRow]]) -> set[tuple[U
     is that of the message's own recipient. An address that is neither is a forward of it, and counts."""
     others = {
         (row.id, item.receipt.recipient.casefold())
-        for item, row, _ in found
-        if row.channel == Channel.EMAIL and item.receipt.recipient.casefold() not in ("", row.recipient.casefold())
+        for item, row, attempt in found
+        if row.channel == Channel.EMAIL
+        and not attempt.leg
+        and item.receipt.recipient.casefold() not in ("", row.recipient.casefold())
     }
     if not others:
         return set()

@@ -23,7 +23,8 @@ from uuid import UUID
 from tracking import counters, store, wake
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import outgoing, suppress
-from tracking.statuses import Attempt, Decision, Fact, FactKind, Status, fold, learn
+from tracking.services.route import Route
+from tracking.statuses import Attempt, Decision, Fact, FactKind, Status, learn
 
 FUTURE_TOLERANCE = timedelta(minutes=5)  # a receipt's time is clamped to [attempt start, received + this]
 
@@ -59,6 +60,10 @@ class Record:
         """`facts`: the (message, key) pairs that `add_fact` will name, as far as they are known: it saves a look."""
         self.now = now or datetime.now(UTC)
         self.messages, self._known = store.lock_messages(message_ids, facts)
+        with_fallback = [key for key, row in self.messages.items() if row.fallbacks]
+        if with_fallback:
+            for key, legs in store.legs_of(with_fallback).items():
+                self.messages[key].legs = legs
         self._looked_up = set(facts)
         self._before = {key: row.snapshot() for key, row in self.messages.items()}
         self._facts: list[tuple[MessageRow, AttemptRow, Fact, dict[str, Any]]] = []
@@ -66,6 +71,11 @@ class Record:
         self._keys: set[tuple[UUID, str]] = set()
         self._new_attempts: list[AttemptRow] = []
         self._suppress: list[suppress.Entry] = []
+        self._taken: list[tuple[MessageRow, Route]] = []  # whose next leg begins
+
+    def before(self, row: MessageRow) -> MessageRow | None:
+        """As it was when it was locked; None: it is new."""
+        return self._before.get(row.id)
 
     # --- what is put on record
 
@@ -121,9 +131,15 @@ class Record:
         any attempt."""
         self._events.append(_event(row.id, f"note:{key}", FactKind.OTHER, 0, self.now, self.now, source, text[:1000]))
 
-    def suppress(self, row: MessageRow, reason: str, address: str) -> None:
+    def suppress(self, row: MessageRow, reason: str, channel: str, address: str) -> None:
         """The address is bad, or its owner wants no more: nothing more is sent to it by this project."""
-        self._suppress.append(suppress.Entry(row.project_id, row.channel, address, reason, row.id))
+        self._suppress.append(suppress.Entry(row.project_id, channel, address, reason, row.id))
+
+    def take_leg(self, row: MessageRow, number: int, route: Route, *, source: Source, text: str) -> None:
+        """The message goes on by another leg, with a budget of its own: nobody waits for the legs before any more."""
+        row.leg, row.account_id, row.budget_from = number, route.account_id, row.attempts
+        self.decide(row, Decision.NEXT_LEG, source=source, text=text)
+        self._taken.append((row, route))
 
     def learn(self) -> set[store.EventKey]:
         """Learn those of the facts given so far that are new, fold. The (message, key) pairs that were new. The events
@@ -158,7 +174,7 @@ class Record:
         self._events.append({**event, "number": row.decisions})
 
     def fold(self, row: MessageRow) -> None:
-        row.take(fold(row.handovers(), row.decision, row.decided_after))
+        row.take(row.folded())
 
     # --- what follows from it
 
@@ -182,13 +198,16 @@ class Record:
                 store.changed_attempts(self._changed_attempts(changed)),
                 store.changed_messages((row, self._before[row.id]) for row in changed),
                 told,
+                *self._legs(),
                 *also,
             ],
             unless=unless,
         )
         if told.rows:
             wake.after_commit(wake.PUBLISH)
-        self._events = []
+        if self._taken:
+            wake.after_commit(wake.DISPATCH)
+        self._events, self._taken = [], []
         suppress.add(self._suppress)
         store.take_from_queue(needless)
         return changes
@@ -198,8 +217,27 @@ class Record:
         record as a decision: were the message to bounce afterwards, it would seem to wait for ever."""
         needless = [row for row in self.messages.values() if row.send_wanted and row.status in _ON_ITS_WAY]
         for row in needless:
+            row.leg = row.tries[-1].leg  # a leg that was not begun is still there to be taken
             self.decide(row, Decision.FOLLOW, source=_RECEIPT, text="a receipt made the waiting retry needless")
         return [row.id for row in needless]
+
+    def _legs(self) -> list[store.Write]:
+        """What follows from the legs that were taken. Rows of new messages are written by submit."""
+        wanted = [(row, route) for row, route in self._taken if row.send_wanted]
+        if not wanted:
+            return []
+        old = [(row, route) for row, route in wanted if row.id in self._before]
+        taken = [
+            {
+                **{"message_id": row.id, "number": row.leg, "taken_at": self.now},
+                **{"price": str(route.price), "currency": route.currency},
+            }
+            for row, route in old
+        ]
+        following = [(row, leg) for row, _ in old for leg in row.legs if leg.number == row.leg + 1 and leg.ttl]
+        dues = [(row.id, leg.number, self.now + timedelta(seconds=leg.ttl or 0)) for row, leg in following]
+        queued = [store.queue_row(row, self.now) for row, _ in wanted]
+        return [store.taken_legs(taken), store.due_legs(dues), store.queued(queued)]
 
     def _changed_attempts(self, changed: Iterable[MessageRow]) -> list[tuple[AttemptRow, AttemptRow]]:
         """(attempt, as it was) of those that were there before; new ones stand at the end."""

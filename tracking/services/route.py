@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from providers.models import ProviderAccount
 
@@ -23,6 +24,9 @@ class Route:
     channel: str
     enabled: bool
     open_until: datetime | None  # of its circuit
+    service: str  # what a chat account carries: viber, rcs …
+    price: Decimal  # of a part
+    currency: str
 
     def healthy(self, now: datetime) -> bool:
         return self.open_until is None or self.open_until <= now
@@ -49,7 +53,7 @@ def granted(project_id: int) -> tuple[Route, ...]:
     found = (
         ProviderAccount.objects.filter(grant__project_id=project_id)
         .order_by("-weight", "code")
-        .values_list("pk", "code", "channel", "enabled", "circuit__open_until")
+        .values_list("pk", "code", "channel", "enabled", "circuit__open_until", "service", "price_per_part", "currency")
     )
     routes = tuple(Route(*values) for values in found)
     with _lock:

@@ -16,16 +16,16 @@ import orjson
 from django.conf import settings
 from django.db import transaction
 
-from tracking import clock, ids, partitions, problem, schema, store, wake
+from tracking import clock, ids, partitions, parts, problem, schema, store, wake
 from tracking.models import Batch
-from tracking.rows import MessageRow
+from tracking.rows import Leg, MessageRow
 from tracking.schema import FieldError, Invalid, Notification
-from tracking.services import route, suppress
+from tracking.services import legs, route, suppress
 from tracking.services.idempotency import Answer, Key, Overtaken
 from tracking.services.record import Record, Source
 from tracking.services.route import NoRoute, Route
 from tracking.shape import new_message
-from tracking.statuses import Decision, Fact, FactKind, Status, fold
+from tracking.statuses import Decision, Fact, FactKind, Status
 
 MAX_STORED = 64 * 1024 * 1024  # bytes of content that one request may turn into
 VALUE = 20  # bytes that one more value in a list or an object costs as jsonb, beside its text
@@ -38,15 +38,17 @@ class Sender:
     project_id: int
     default_region: str
     source: Source
+    counted: bool = False  # the parts and prices of its messages are kept
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A valid request and where it goes."""
+    """A valid request and where it goes: by its own route, and by one for each leg behind it."""
 
     request: Notification
     route: Route
     body: dict[str, Any]
+    fallback: tuple[Route, ...] = ()
 
 
 def submit(sender: Sender, document: Any, *, key: Key | None = None) -> Answer:
@@ -107,15 +109,22 @@ def _once(key: Key | None, fresh: Callable[[], Answer]) -> Answer:
 def _wanted(sender: Sender, document: Any, *, single: bool = False) -> Wanted:
     kept = timedelta(days=settings.CONTENT_RETENTION_DAYS)
     request = schema.parse(document, region=sender.default_region, now=datetime.now(UTC), kept=kept, single=single)
-    try:
-        routed = route.choose(sender.project_id, request.channel, request.provider, sending=not request.followed)
-    except NoRoute as none:
-        raise Invalid([FieldError(f"/{none.field}", none.detail)]) from None
+    routed = _route(sender, "", request.channel, request.provider, sending=not request.followed)
+    fallback = tuple(
+        _route(sender, f"/fallback/{index}", leg.channel, leg.provider) for index, leg in enumerate(request.fallback)
+    )
     body = request.body()
     copies = len(request.addresses)
     if copies > 1 and _stored(body) * copies > MAX_STORED:
         raise Invalid([FieldError("/recipients", "are too many for content of this size: 64 MiB in all are possible")])
-    return Wanted(request, routed, body)
+    return Wanted(request, routed, body, fallback)
+
+
+def _route(sender: Sender, pointer: str, channel: str, provider: str | None, *, sending: bool = True) -> Route:
+    try:
+        return route.choose(sender.project_id, channel, provider, sending=sending)
+    except NoRoute as none:
+        raise Invalid([FieldError(f"{pointer}/{none.field}", none.detail)]) from None
 
 
 def _stored(body: dict[str, Any]) -> int:
@@ -137,7 +146,7 @@ def _write(
 ) -> Answer:
     clock.check()
     # a single message is one statement, which is a transaction by itself: BEGIN and COMMIT would cost as much again
-    several = batched or key is not None or any(item.request.followed for item in wanted)
+    several = batched or key is not None or any(item.request.followed or item.request.fallback for item in wanted)
 
     def transact() -> Answer:
         if not several:
@@ -175,6 +184,7 @@ def _messages(
     work = Record([])
     bodies: dict[UUID, dict[str, Any]] = {}
     queue: list[dict[str, Any]] = []
+    ways: list[dict[str, Any]] = []
     shapes = []
     for item in wanted:
         for recipient in item.request.addresses:
@@ -186,8 +196,12 @@ def _messages(
                 _follow(work, row, item, sender.source)
             elif not suppressed:
                 queue.append(store.queue_row(row, max(item.request.scheduled_at or work.now, work.now)))
+            elif row.fallbacks:
+                legs.after_failure(work, [row], source=sender.source)
+            if row.fallbacks or sender.counted:
+                ways += _ways(row, item, work.now)
             shapes.append((row, item.route.code))
-    work.save(also=[store.contents(bodies), store.queued(queue)], unless=unless)
+    work.save(also=[store.contents(bodies), store.queued(queue), store.legs(ways)], unless=unless)
     if any(row["due_at"] <= work.now for row in queue):
         wake.after_commit(wake.DISPATCH)
     return [new_message(row, code) for row, code in shapes]
@@ -219,6 +233,7 @@ def _row(sender: Sender, item: Wanted, recipient: str, batch: int | None, *, sup
         retry=request.retry.model_dump(mode="json", exclude_none=True) if request.retry else None,
         template_id=request.template_id,
         category=request.category,
+        fallbacks=len(request.fallback),
         extra={
             "batch_id": batch,
             "external_id": request.external_id,
@@ -226,8 +241,33 @@ def _row(sender: Sender, item: Wanted, recipient: str, batch: int | None, *, sup
             "scheduled_at": request.scheduled_at,
         },
     )
-    row.take(fold([], decision, 0))
+    if request.fallback:
+        behind = enumerate(request.fallback, 1)
+        row.legs = [Leg(0, row.channel, recipient, request.provider or "")]
+        row.legs += [Leg(n, leg.channel, leg.recipient, leg.provider or "", leg.ttl) for n, leg in behind]
+    row.take(row.folded())
     return row
+
+
+def _ways(row: MessageRow, item: Wanted, now: datetime) -> list[dict[str, Any]]:
+    """The legs as they are stored; the one behind that which is on its way is due when its ttl has passed."""
+    begun = max(item.request.scheduled_at or now, now)
+    contents = [item.body, *item.body.get("fallback", ())]
+    found = []
+    own = Leg(0, row.channel, row.recipient, item.request.provider or "")
+    for leg, way, body in zip(row.legs or [own], (item.route, *item.fallback), contents, strict=True):
+        waits = leg.ttl is not None and leg.number == row.leg + 1
+        found.append(
+            {
+                **{"message_id": row.id, "project_id": row.project_id, **leg._asdict()},
+                "kind": way.service or leg.channel,
+                "due_at": begun + timedelta(seconds=leg.ttl or 0) if waits else None,
+                "taken_at": now if leg.number == row.leg else None,
+                "parts": parts.count(body.get("text", "")).parts if leg.channel != "email" else 1,
+                **{"price": str(way.price), "currency": way.currency},
+            }
+        )
+    return found
 
 
 def _follow(work: Record, row: MessageRow, item: Wanted, source: Source) -> None:

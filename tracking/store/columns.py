@@ -26,6 +26,7 @@ MESSAGE_READ = {
     "retry": "jsonb",
     "template_id": "text",
     "category": "text",
+    "fallbacks": "smallint",
 }
 MESSAGE_EXTRA = {  # written once by submit, read by nobody here
     "batch_id": "bigint",
@@ -85,6 +86,21 @@ QUEUE = {
     "due_at": "timestamptz",
     "expires_at": "timestamptz",
 }
+LEG_KEY = {"message_id": "uuid", "number": "smallint"}
+LEG = {
+    **LEG_KEY,
+    "project_id": "bigint",
+    "channel": "text",
+    "recipient": "text",
+    "kind": "text",
+    "provider": "text",
+    "ttl": "integer",
+    "due_at": "timestamptz",
+    "taken_at": "timestamptz",
+    "parts": "smallint",
+    "price": "numeric",
+    "currency": "text",
+}
 DELTA = {
     "minute": "timestamptz",
     "project_id": "bigint",
@@ -97,10 +113,12 @@ DELTA = {
 
 # Columns that are never null: what stands there if a row says nothing. Everything else is null then.
 MESSAGE_EMPTY = {
-    **dict.fromkeys(("attempts", "decided_after", "budget_from", "operator_retries", "leg", "priority"), "0"),
+    **dict.fromkeys(("attempts", "decided_after", "budget_from", "operator_retries"), "0"),
+    **dict.fromkeys(("leg", "priority", "fallbacks"), "0"),
     **dict.fromkeys(("reason", "reference", "external_id", "category", "template_id"), "''"),
     "tags": "'{}'::text[]",
 }
 ATTEMPT_EMPTY = {"leg": "0", **dict.fromkeys(("idempotency_key", "reference", "code", "text"), "''")}
+LEG_EMPTY = {"kind": "''", "provider": "''", "parts": "0", "price": "0", "currency": "''"}
 EVENT_EMPTY = {"machine": "false", "code": "''", "text": "''"}
 DELTA_EMPTY = {"kind": "''", "label": "''"}

@@ -22,6 +22,11 @@ _RELEASE = (
     " FROM json_to_recordset(%s::json) AS r (message_id uuid, lease_token uuid, due_at timestamptz)"
     " WHERE q.message_id = r.message_id AND q.lease_token = r.lease_token"
 )
+_MOVE = (
+    "UPDATE queue q SET lease_token = NULL, lease_until = NULL, due_at = r.due_at, account_id = r.account_id"
+    " FROM json_to_recordset(%s::json) AS r (message_id uuid, lease_token uuid, account_id bigint, due_at timestamptz)"
+    " WHERE q.message_id = r.message_id AND q.lease_token = r.lease_token"
+)
 
 
 def queue_row(row: MessageRow, due_at: datetime) -> dict[str, Any]:
@@ -50,6 +55,15 @@ def released(leases: Iterable[tuple[UUID, UUID, datetime]]) -> Write:
     """These are due again at the given moments, if the lease still holds."""
     rows = [{"message_id": key, "lease_token": token, "due_at": due} for key, token, due in leases]
     return Write(_RELEASE, rows)
+
+
+def moved(leases: Iterable[tuple[MessageRow, UUID, datetime]]) -> Write:
+    """As `released`, through the account that the message is to take now."""
+    rows = [
+        {"message_id": row.id, "lease_token": token, "account_id": row.account_id, "due_at": due}
+        for row, token, due in leases
+    ]
+    return Write(_MOVE, rows)
 
 
 def add_to_queue(row: dict[str, Any]) -> bool:
