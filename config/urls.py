@@ -14,6 +14,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("hooks/<str:token>", hooks.receive, name="hook"),
     path("v1/", include("tracking.api.v1.urls")),
+    path("json/1.3/", include("tracking.api.compat.pushwoosh_urls")),
     path("metrics", prometheus.metrics, name="metrics"),
     path("healthz", health.process, name="healthz"),
     path("readyz", health.ready, name="readyz"),

@@ -30,7 +30,10 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Delivery", ("tracking.Message", "tracking.Batch", "dashboard.BulkOperation", "dashboard.SavedView")),
     ("Alerts", ("dashboard.Incident", "dashboard.AlertRule", "dashboard.AlertChannel")),
     ("Providers", ("providers.ProviderAccount", "providers.ErrorMapping", "tracking.Inbound", "tracking.Unmatched")),
-    ("Applications", ("tracking.Project", "tracking.ApiKey", "tracking.Endpoint", "tracking.Delivery")),
+    (
+        "Applications",
+        ("tracking.Project", "tracking.ApiKey", "tracking.Device", "tracking.Endpoint", "tracking.Delivery"),
+    ),
     ("Control", ("tracking.Suppression", "tracking.Switch", "auditlog.LogEntry", "system")),
     ("People", ("auth.User", "auth.Group")),
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from providers.models import ProviderAccount
 from tracking import subscribers
-from tracking.models import Endpoint, Grant, Project
+from tracking.models import Device, Endpoint, Grant, Project, PushwooshSettings
 from tracking.services import endpoints, keys, submit
 from tracking.services.record import Source
 
@@ -55,3 +56,15 @@ def make_endpoint(project: Project, url: str = "https://hooks.example.com/in", *
     endpoint, _ = endpoints.create(project_id=project.pk, document=document)
     subscribers.forget()  # a test's transaction may never commit
     return endpoint
+
+
+def make_device(project: Project, **kw: Any) -> Device:
+    """A valid device, registered just now."""
+    number = next(_number)
+    defaults = {"platform": "android", "token": f"token-{number:08}", "registered_at": datetime.now(UTC)}
+    return Device.objects.create(project=project, **{**defaults, **kw})
+
+
+def open_to_pushwoosh(project: Project, application: str = "C90C0-0E786", **kw: Any) -> PushwooshSettings:
+    """Clients of Pushwoosh may use the project under this application code."""
+    return PushwooshSettings.objects.create(project=project, enabled=True, application=application, **kw)

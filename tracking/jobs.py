@@ -43,6 +43,7 @@ JOBS = [
     Job("tick", 1, "starts loops that are missing, writes the heartbeat"),
     Job("ensure_partitions", 60, "makes the partitions of the weeks ahead"),
     Job("prune", 30, "forgets old idempotency keys, nonces, tasks, webhook deliveries, the metrics of single minutes"),
+    Job("push_logs", 1, "goes on with tracking logs whose worker is gone, and removes those that have expired"),
     Job("nightly_check", 1440, "recounts, and reports what does not agree"),
 ]
 LAST_RUN = "job:"  # how the names of heartbeats of jobs begin

@@ -10,6 +10,7 @@ from providers import rotation
 from tracking import jobs, loops, partitions
 from tracking.models import IdempotencyKey, Nonce
 from tracking.services import check_run, deliveries, rollup
+from tracking.services import push_log as push_logs_service
 from tracking.services import remap as service
 
 SLICE = 15.0  # seconds
@@ -53,6 +54,18 @@ def remap(run_id: int) -> None:
     """A slice of a run of mappings over history; the next one follows."""
     if not service.work(run_id, seconds=SLICE):
         jobs.later("tracking.tasks.remap", run_id)
+
+
+def push_log(log_id: int) -> None:
+    """A slice of a tracking log; the next one follows."""
+    if not push_logs_service.work(log_id, seconds=SLICE):
+        jobs.later("tracking.tasks.push_log", log_id)
+
+
+def push_logs() -> None:
+    for log_id in push_logs_service.abandoned():
+        jobs.later("tracking.tasks.push_log", log_id)
+    push_logs_service.prune()
 
 
 def ensure_partitions() -> None:

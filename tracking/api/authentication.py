@@ -82,6 +82,11 @@ def _presented(request: Request) -> str | None:
     return None if other is None else other.strip()
 
 
+def caller_of(key: str) -> Caller | None:
+    """Whose key this is, for interfaces that take it elsewhere than in a header."""
+    return _caller(key)
+
+
 def _caller(key: str) -> Caller | None:
     mark, _, rest = key.partition("_")
     prefix = rest.partition("_")[0]

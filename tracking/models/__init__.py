@@ -6,6 +6,7 @@ from tracking.models.intake import IdempotencyKey, Suppression
 from tracking.models.message import Attempt, Batch, Content, Event, Message
 from tracking.models.outbound import Delivery, DeliveryAttempt, DeliveryState, DisabledReason, Endpoint, EventType
 from tracking.models.project import ApiKey, Grant, Project, Scope
+from tracking.models.push import Device, LogState, PushLog, PushLogPart, PushwooshSettings
 from tracking.models.queue import Heartbeat, QueueRow, Switch
 from tracking.models.remap import Remap, RemapState
 from tracking.models.stats import (
@@ -27,6 +28,7 @@ __all__ = [
     "Delivery",
     "DeliveryAttempt",
     "DeliveryState",
+    "Device",
     "DisabledReason",
     "Endpoint",
     "Event",
@@ -36,6 +38,7 @@ __all__ = [
     "IdempotencyKey",
     "Inbound",
     "InboundState",
+    "LogState",
     "Message",
     "MetricBlock",
     "MetricDelta",
@@ -46,6 +49,9 @@ __all__ = [
     "MetricSeal",
     "Nonce",
     "Project",
+    "PushLog",
+    "PushLogPart",
+    "PushwooshSettings",
     "QueueRow",
     "Remap",
     "RemapState",

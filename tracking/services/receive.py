@@ -180,7 +180,7 @@ def apply(items: Sequence[Item]) -> None:
     for item, *_ in found:  # after its key was made: a rule that comes or goes makes no second event of a replay
         _map(item)
     copies = _copies(found)
-    stops: list[tuple[MessageRow, str, str, str]] = []
+    stops: list[tuple[MessageRow, str, str, str, AttemptRow]] = []
     for item, row, attempt in found:
         key = keys[item]
         copy = (row.id, item.receipt.recipient.casefold()) in copies
@@ -196,11 +196,11 @@ def apply(items: Sequence[Item]) -> None:
         if item.receipt.reference and not attempt.reference:  # it came before the send's answer
             attempt.reference = row.reference = clean(item.receipt.reference, 300)
         if reason := _SUPPRESS.get(item.receipt.kind) or ("hard_bounce" if item.receipt.suppress else ""):
-            stops.append((row, key, reason, item.receipt.recipient if copy else row.recipient))
+            stops.append((row, key, reason, item.receipt.recipient if copy else row.recipient, attempt))
     fresh = work.learn()
-    for row, key, reason, address in stops:
+    for row, key, reason, address, attempt in stops:
         if (row.id, key) in fresh:
-            work.suppress(row, reason, address)
+            work.suppress(row, reason, address, attempt)
     work.save()
 
 

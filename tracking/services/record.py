@@ -22,7 +22,7 @@ from uuid import UUID
 
 from tracking import counters, store, wake
 from tracking.rows import AttemptRow, MessageRow
-from tracking.services import outgoing, suppress
+from tracking.services import devices, outgoing, suppress
 from tracking.statuses import Attempt, Decision, Fact, FactKind, Status, fold, learn
 
 FUTURE_TOLERANCE = timedelta(minutes=5)  # a receipt's time is clamped to [attempt start, received + this]
@@ -121,9 +121,9 @@ class Record:
         any attempt."""
         self._events.append(_event(row.id, f"note:{key}", FactKind.OTHER, 0, self.now, self.now, source, text[:1000]))
 
-    def suppress(self, row: MessageRow, reason: str, address: str) -> None:
+    def suppress(self, row: MessageRow, reason: str, address: str, attempt: AttemptRow | None = None) -> None:
         """The address is bad, or its owner wants no more: nothing more is sent to it by this project."""
-        self._suppress.append(suppress.Entry(row.project_id, row.channel, address, reason, row.id))
+        self._suppress.append(suppress.Entry(row.project_id, row.channel, address, reason, row.id, attempt=attempt))
 
     def learn(self) -> set[store.EventKey]:
         """Learn those of the facts given so far that are new, fold. The (message, key) pairs that were new. The events
@@ -189,7 +189,7 @@ class Record:
         if told.rows:
             wake.after_commit(wake.PUBLISH)
         self._events = []
-        suppress.add(self._suppress)
+        suppress.add(devices.settle(self._suppress))
         store.take_from_queue(needless)
         return changes
 

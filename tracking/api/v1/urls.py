@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tracking.api.v1 import views, webhooks
+from tracking.api.v1 import devices, views, webhooks
 
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
@@ -29,5 +29,7 @@ urlpatterns = [
         webhooks.DeliveryReplay.as_view(),
         name="webhook-delivery-replay",
     ),
+    path("devices", devices.Devices.as_view(), name="devices"),
+    path("devices/<str:device>", devices.Device.as_view(), name="device"),
     path("<path:rest>", views.Nowhere.as_view()),
 ]
