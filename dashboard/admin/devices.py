@@ -21,6 +21,7 @@ from tracking.models.push import PLATFORMS
 from tracking.services import devices
 
 SWITCH = "tracking.switch_device"
+SHORT_TOKEN = 28  # characters of a token that a list shows
 _REASONS = {
     devices.MANUAL: "by hand",
     devices.REMOVED: "taken back by the application",
@@ -85,7 +86,8 @@ class DeviceAdmin(ReadOnlyAdmin):
 
     @admin.display(description="token")
     def shown_token(self, row: Device) -> SafeString:
-        return format_html('<bdi class="mono clip" title="{}">{}</bdi>', row.token, row.token)
+        short = row.token if len(row.token) <= SHORT_TOKEN else f"{row.token[:SHORT_TOKEN]}…"
+        return format_html('<bdi class="mono" title="{}">{}</bdi>', row.token, short)
 
     @admin.display(description="state")
     def state(self, row: Device) -> SafeString:
