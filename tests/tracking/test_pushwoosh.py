@@ -328,7 +328,7 @@ def test_a_file_is_for_whoever_has_its_address_while_it_lasts(key, project):
     assert answer["Content-Type"] == "application/zip" and "attachment" in answer["Content-Disposition"]
     assert Client().head(path).status_code == 200
     assert Client().post(path).status_code == 405
-    for wrong in ("x", "x" * 43, log.file_token[:-1], request_id):
+    for wrong in ("x", "%00", "%ff" * 43, "x" * 43, log.file_token[:-1], request_id):
         assert Client().get(f"/json/1.3/files/{wrong}.zip").status_code == 404
     PushLog.objects.update(expires_at=datetime.now(UTC) - timedelta(seconds=1))
     assert Client().get(path).status_code == 404
@@ -427,6 +427,14 @@ def test_without_content_the_line_stays(key, project):
     Content.objects.all().delete()
     ((*_, status, description, application, payload),) = log_of(key)
     assert (status, description, application, payload) == ("created", "Success", APPLICATION, "{}")
+
+
+@pytest.mark.parametrize("noted", ["x", [1], 7, None, {"target": 7, "aps": "y"}])
+def test_what_the_native_api_notes_breaks_no_log(key, project, noted):
+    content = {"text": "hi", "data": {"link": 7}}
+    make_message(project, channel="push", recipient=TOKENS[0], content=content, metadata={"pushwoosh": noted})
+    ((*_, status, _, _, payload),) = log_of(key)
+    assert status == "created" and json.loads(payload)["l"] == 7
 
 
 def test_a_log_is_made_in_pieces_and_goes_on_where_it_was(key, project, monkeypatch):
@@ -532,23 +540,15 @@ def test_every_kind_of_event_has_its_word_or_none():
 def fill(project, messages: int) -> None:
     """Messages with four events each, as the services would leave them."""
     keys = [ids.new() for _ in range(messages)]
-    account = project.accounts.get().pk
-    Message.objects.bulk_create(
-        [
-            Message(
-                id=key,
-                project=project,
-                account_id=account,
-                channel="push",
-                recipient=f"token-{n:08}",
-                status="read",
-                decision="queued",
-            )
-            for n, key in enumerate(keys)
-        ],
-        batch_size=1_000,
-    )
+    model = make_message(project, channel="push", recipient=TOKENS[0])
     with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM event WHERE message_id = %s", [model])
+        cursor.execute(
+            "INSERT INTO message SELECT (jsonb_populate_record(m, jsonb_build_object('id', k))).*"
+            " FROM message m, unnest(%s::uuid[]) k WHERE m.id = %s",
+            [keys, model],
+        )
+        cursor.execute("DELETE FROM message WHERE id = %s", [model])
         cursor.execute(
             "INSERT INTO event (message_id, dedupe_key, kind, attempt, occurred_at, recorded_at, source, machine,"
             " code, text)"
@@ -556,6 +556,7 @@ def fill(project, messages: int) -> None:
             " CROSS JOIN unnest(ARRAY['queued', 'accepted', 'delivered', 'opened']) AS kind WHERE project_id = %s",
             [project.pk],
         )
+        cursor.execute("ANALYZE message, event")  # as autovacuum would have done long before
 
 
 def test_a_log_of_100_000_events_takes_little_memory(key, project):
@@ -573,4 +574,4 @@ def test_a_log_of_100_000_events_takes_little_memory(key, project):
         tracemalloc.stop()
     assert log.rows == 100_000
     assert made < 30_000_000 and read < 30_000_000
-    assert 400_000 < size < 2_000_000
+    assert size < 2_000_000  # compressed; as text it is some 12 MB

@@ -7,6 +7,7 @@ memory, goes on after a crash where it was, and can be read on any machine. What
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 import zlib
@@ -36,6 +37,7 @@ FIRST_DAY = date(2020, 1, 1)  # before anything that can be on record
 CHUNK = 500  # messages in one transaction
 LARGE = 1_000_000  # lines; the file may then pass the 2 GiB of a simple ZIP
 _DAY = timedelta(days=1)
+_FILE_TOKEN = re.compile(r"[\w-]{43}", re.ASCII)
 
 
 class Unknown(Exception):
@@ -125,12 +127,12 @@ def _lines(log: PushLog, messages: Sequence[tuple[UUID, str, str]]) -> list[str]
     happened = _happened(keys, since, since + _DAY)
     messages = [message for message in messages if message[0] in happened]
     bodies = _bodies(list(happened))
-    hwids = _hwids(log.project_id, [to for key, to, _ in messages if META not in _metadata(bodies.get(key))])
+    hwids = _hwids(log.project_id, [to for key, to, _ in messages if not _ours(bodies.get(key, {}))])
     application = PushwooshSettings.objects.values_list("application", flat=True).get(project_id=log.project_id)
     found: list[str] = []
     for key, recipient, code in messages:
         body = bodies.get(key, {})
-        meta = _metadata(body).get(META, {})
+        meta = _ours(body)
         pushed = Pushed(
             code or str(key),
             push_log.target_of(meta, recipient),
@@ -164,8 +166,10 @@ def _bodies(keys: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
     return dict(found.values_list("pk", "body"))
 
 
-def _metadata(body: dict[str, Any] | None) -> dict[str, Any]:
-    return dict((body or {}).get("metadata", {}))
+def _ours(body: dict[str, Any]) -> dict[str, Any]:
+    """What createMessage noted; whoever uses the native API may have put anything there."""
+    noted = body.get("metadata", {}).get(META)
+    return noted if isinstance(noted, dict) else {}
 
 
 def _hwids(project_id: int, tokens: Collection[str]) -> dict[str, str]:
@@ -183,6 +187,8 @@ def abandoned() -> list[int]:
 
 def readable(file_token: str) -> PushLog | None:
     """The finished log whose file has this address, for whoever knows it."""
+    if not _FILE_TOKEN.fullmatch(file_token):  # a NUL would be an error of the database
+        return None
     now = datetime.now(UTC)
     return PushLog.objects.filter(file_token=file_token, state=LogState.DONE, expires_at__gt=now).first()
 
