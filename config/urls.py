@@ -17,6 +17,7 @@ urlpatterns = [
     path("v1/", include("tracking.api.v1.urls")),
     path("api/v1/", include(("tracking.api.v1.urls", "chatapi"))),  # the same, where ChatAPI's clients look for it
     path("bat/", include("tracking.api.compat.smsbat_urls")),
+    path("json/1.3/", include("tracking.api.compat.pushwoosh_urls")),
     path("metrics", prometheus.metrics, name="metrics"),
     path("healthz", health.process, name="healthz"),
     path("readyz", health.ready, name="readyz"),

@@ -37,6 +37,8 @@ OPERATOR = (
     "tracking.test_endpoint",
     "tracking.switch_endpoint",
     "tracking.replay_delivery",
+    # devices
+    "tracking.switch_device",
     # sending
     "tracking.change_switch",
     "tracking.pause_project",

@@ -33,7 +33,10 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("Alerts", ("dashboard.Incident", "dashboard.AlertRule", "dashboard.AlertChannel")),
     ("Providers", ("providers.ProviderAccount", "providers.ErrorMapping", "tracking.Inbound", "tracking.Unmatched")),
-    ("Applications", ("tracking.Project", "tracking.ApiKey", "tracking.Endpoint", "tracking.Delivery")),
+    (
+        "Applications",
+        ("tracking.Project", "tracking.ApiKey", "tracking.Device", "tracking.Endpoint", "tracking.Delivery"),
+    ),
     (
         "Control",
         (

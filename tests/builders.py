@@ -11,7 +11,7 @@ from uuid import UUID
 from providers.models import ProviderAccount
 from tracking import rollups, subscribers
 from tracking.counters import Bucket
-from tracking.models import Endpoint, Grant, Project
+from tracking.models import Device, Endpoint, Grant, Project, PushwooshSettings
 from tracking.services import endpoints, keys, submit
 from tracking.services.record import Source
 
@@ -63,3 +63,15 @@ def make_counts(project: Project, at: datetime, counts: dict[str, int], **kw: An
     """Numbers of a minute in the rollups, as if messages had been counted; `kw`: channel, account_id, kind, label."""
     bucket = Bucket(at, project.pk, kw.pop("channel", "email"), kw.pop("account_id", None), **kw)
     rollups.add_up({bucket: counts}, rollups.TIERS, datetime.now(UTC))
+
+
+def make_device(project: Project, **kw: Any) -> Device:
+    """A valid device, registered just now."""
+    number = next(_number)
+    defaults = {"platform": "android", "token": f"token-{number:08}", "registered_at": datetime.now(UTC)}
+    return Device.objects.create(project=project, **{**defaults, **kw})
+
+
+def open_to_pushwoosh(project: Project, application: str = "C90C0-0E786", **kw: Any) -> PushwooshSettings:
+    """Clients of Pushwoosh may use the project under this application code."""
+    return PushwooshSettings.objects.create(project=project, enabled=True, application=application, **kw)

@@ -45,6 +45,7 @@ JOBS = [
     Job("prune", 30, "forgets old idempotency keys, nonces, tasks, webhook deliveries, the metrics of single minutes"),
     Job("nightly_purge", 1440, "purges what is past its retention"),
     Job("export_tick", 1, "goes on with exports whose worker died, removes files whose time is over"),
+    Job("push_logs", 1, "goes on with tracking logs whose worker is gone, and removes those that have expired"),
     Job("nightly_check", 1440, "recounts, and reports what does not agree"),
 ]
 LAST_RUN = "job:"  # how the names of heartbeats of jobs begin

@@ -12,6 +12,7 @@ from tracking.models import IdempotencyKey, Nonce
 from tracking.services import check_run, deliveries, export_work, exports, rollup
 from tracking.services import erase as erasing
 from tracking.services import purge as purges
+from tracking.services import push_log as push_logs_service
 from tracking.services import remap as service
 
 SLICE = 15.0  # seconds
@@ -71,6 +72,18 @@ def export_tick() -> None:
     exports.expire_due(datetime.now(UTC))
     if export_work.anything_to_do():
         jobs.later(exports.TASK)
+
+
+def push_log(log_id: int) -> None:
+    """A slice of a tracking log; the next one follows."""
+    if not push_logs_service.work(log_id, seconds=SLICE):
+        jobs.later("tracking.tasks.push_log", log_id)
+
+
+def push_logs() -> None:
+    for log_id in push_logs_service.abandoned():
+        jobs.later("tracking.tasks.push_log", log_id)
+    push_logs_service.prune()
 
 
 def ensure_partitions() -> None:

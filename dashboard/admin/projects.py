@@ -18,7 +18,7 @@ from dashboard.filters import ListedFiltersOnly
 from dashboard.forms import ApiKeyForm, ProjectForm
 from dashboard.templatetags.postroom import moment, tag
 from tracking import wake
-from tracking.models import ApiKey, Grant, Project
+from tracking.models import ApiKey, Grant, Project, PushwooshSettings
 from tracking.services import keys, route
 
 
@@ -29,6 +29,11 @@ class GrantInline(admin.TabularInline):  # type: ignore[type-arg]
     verbose_name_plural = "accounts it may use"
 
 
+class PushwooshInline(admin.StackedInline):  # type: ignore[type-arg]
+    model = PushwooshSettings
+    extra = 0
+
+
 @admin.register(Project)
 class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = ProjectForm
@@ -36,7 +41,7 @@ class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ("paused",)
     search_fields = ("code", "name")
     show_full_result_count = False
-    inlines = (GrantInline,)
+    inlines = (GrantInline, PushwooshInline)
     fields = ("code", "name", "paused", "retry", "default_region")
 
     def has_delete_permission(self, request: HttpRequest, obj: Project | None = None) -> bool:

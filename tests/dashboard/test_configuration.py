@@ -22,14 +22,19 @@ def client() -> Client:
     return superuser()
 
 
-NO_GRANTS = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0"}
+NO_PUSHWOOSH = {"pushwoosh-TOTAL_FORMS": "0", "pushwoosh-INITIAL_FORMS": "0"}
+NO_GRANTS = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0", **NO_PUSHWOOSH}
 
 # --- projects
 
 
 def test_a_project_is_made_paused_and_granted(client):
     account = make_account()
-    grants = {"grant_set-TOTAL_FORMS": "1", "grant_set-INITIAL_FORMS": "0", "grant_set-0-account": str(account.pk)}
+    grants = {
+        "grant_set-TOTAL_FORMS": "1",
+        "grant_set-INITIAL_FORMS": "0",
+        "grant_set-0-account": str(account.pk),
+    } | NO_PUSHWOOSH
     form = {"code": "shop", "name": "Shop", "retry": '{"max_attempts": 3}', "default_region": "DE", **grants}
     assert client.post("/admin/tracking/project/add/", form).status_code == 302
     project = account.projects.get()

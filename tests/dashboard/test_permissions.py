@@ -16,7 +16,7 @@ from django.urls import reverse
 from dashboard import groups
 from dashboard.models import AlertChannel, AlertRule, BulkOperation, Incident, SavedView
 from providers.models import ErrorMapping
-from tests.builders import make_account, make_endpoint, make_key, make_message, make_project
+from tests.builders import make_account, make_device, make_endpoint, make_key, make_message, make_project
 from tests.dashboard.people import text
 from tracking.models import ApiKey, Batch, Delivery, Inbound, PurgeRun, Suppression, Switch, Unmatched
 from tracking.selection import Filters
@@ -47,6 +47,7 @@ OTHER_PAGES = {
     "tracking_unmatched_add": NOBODY,
     "tracking_switch_add": NOBODY,
     "tracking_endpoint_add": NOBODY,
+    "tracking_device_add": NOBODY,
     "dashboard_incident_add": NOBODY,
     "dashboard_alertrule_delete": "admin",
     "dashboard_alertchannel_delete": "admin",
@@ -112,6 +113,8 @@ DEEDS = {
     "tracking_endpoint_deactivate": "operator",
     "tracking_endpoint_rotate": "admin",
     "tracking_delivery_replay": "operator",
+    "tracking_device_invalidate": "operator",
+    "tracking_device_reactivate": "operator",
     "auth_user_reset-second-factor": "admin",
     "system_pause": "operator",
     "system_resume": "operator",
@@ -190,6 +193,7 @@ def keys() -> dict[str, object]:
         "apikey": ApiKey.objects.get().pk,
         "endpoint": endpoint.pk,
         "delivery": delivery.pk,
+        "device": make_device(project).pk,
         "suppression": Suppression.objects.get().pk,
         "bulkoperation": BulkOperation.objects.create(
             kind="retry", query="", reason="x", rate=1, token=uuid4(), digest="x", who="someone"

@@ -110,7 +110,8 @@ def test_pausing_one_project(client):
     project.refresh_from_db()
     assert (project.paused, project.paused_reason) == (False, "")
     client.post(url, {"reason": "again"})
-    form = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0", "retry": ""}  # resumed on its own page
+    inlines = {f"{name}-{which}_FORMS": "0" for name in ("grant_set", "pushwoosh") for which in ("TOTAL", "INITIAL")}
+    form = {**inlines, "retry": ""}  # resumed on its own page
     assert client.post(f"/admin/tracking/project/{project.pk}/change/", form).status_code == 302
     project.refresh_from_db()
     assert (project.paused, project.paused_reason) == (False, "")

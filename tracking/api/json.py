@@ -42,7 +42,7 @@ def document(request: Request) -> Any:
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaType(encoding, detail="The body must not be compressed.")
-    return loads(_body(request))
+    return loads(raw(request))
 
 
 def loads(raw: bytes) -> Any:
@@ -70,7 +70,8 @@ def _children(node: Any) -> Any:
     return (child for child in node if isinstance(child, dict | list))
 
 
-def _body(request: Request) -> bytes:
+def raw(request: Request) -> bytes:
+    """The body as it came. Raises Problem (400, 413)."""
     try:
         return body.read(request._request)
     except body.LengthWrong:

@@ -18,6 +18,7 @@ from tracking.models.outbound import (
     PayloadStyle,
 )
 from tracking.models.project import ApiKey, Grant, Project, Scope
+from tracking.models.push import Device, LogState, PushLog, PushLogPart, PushwooshSettings
 from tracking.models.queue import Heartbeat, QueueRow, Switch
 from tracking.models.remap import Remap, RemapState
 from tracking.models.retention import Erasure, ErasureState, Plan, PurgedWeek, PurgeRun, Retention
@@ -40,6 +41,7 @@ __all__ = [
     "Delivery",
     "DeliveryAttempt",
     "DeliveryState",
+    "Device",
     "DisabledReason",
     "Endpoint",
     "Erasure",
@@ -56,6 +58,7 @@ __all__ = [
     "InboundState",
     "Leg",
     "Login",
+    "LogState",
     "Message",
     "MetricBlock",
     "MetricDelta",
@@ -70,6 +73,9 @@ __all__ = [
     "Project",
     "PurgeRun",
     "PurgedWeek",
+    "PushLog",
+    "PushLogPart",
+    "PushwooshSettings",
     "QueueRow",
     "RateWindow",
     "Remap",

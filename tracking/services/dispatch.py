@@ -284,7 +284,7 @@ def _learn(work: Record, row: MessageRow, attempt: AttemptRow, outcome: Outcome)
         attempt.reference = row.reference = clean(reference, 300)
     work.add_fact(row, attempt, _fact(outcome), key=_fact_key(outcome), source=_source(outcome))
     if outcome.error and outcome.error.classification.suppress:
-        work.suppress(row, "hard_bounce", *row.address(attempt.leg))
+        work.suppress(row, "hard_bounce", *row.address(attempt.leg), attempt)
 
 
 def _fact_key(outcome: Outcome) -> str:

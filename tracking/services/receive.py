@@ -181,7 +181,7 @@ def apply(items: Sequence[Item]) -> None:
     for item, *_ in found:  # after its key was made: a rule that comes or goes makes no second event of a replay
         _map(item)
     copies = _copies(found)
-    stops: list[tuple[MessageRow, str, str, tuple[str, str]]] = []
+    stops: list[tuple[MessageRow, AttemptRow, str, str, tuple[str, str]]] = []
     for item, row, attempt in found:
         key = keys[item]
         copy = (row.id, item.receipt.recipient.casefold()) in copies
@@ -198,11 +198,11 @@ def apply(items: Sequence[Item]) -> None:
             attempt.reference = row.reference = clean(item.receipt.reference, 300)
         if reason := _SUPPRESS.get(item.receipt.kind) or ("hard_bounce" if item.receipt.suppress else ""):
             channel, recipient = row.address(attempt.leg)
-            stops.append((row, key, reason, (channel, item.receipt.recipient if copy else recipient)))
+            stops.append((row, attempt, key, reason, (channel, item.receipt.recipient if copy else recipient)))
     fresh = work.learn()
-    for row, key, reason, address in stops:
+    for row, attempt, key, reason, address in stops:
         if (row.id, key) in fresh:
-            work.suppress(row, reason, *address)
+            work.suppress(row, reason, *address, attempt)
     legs.after_receipts(work)
     work.save()
 

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from tracking import counters, store, wake
 from tracking.rows import AttemptRow, MessageRow
-from tracking.services import outgoing, suppress
+from tracking.services import devices, outgoing, suppress
 from tracking.services.route import Route
 from tracking.statuses import Attempt, Decision, Fact, FactKind, Status, learn
 
@@ -131,9 +131,11 @@ class Record:
         any attempt."""
         self._events.append(_event(row.id, f"note:{key}", FactKind.OTHER, 0, self.now, self.now, source, text[:1000]))
 
-    def suppress(self, row: MessageRow, reason: str, channel: str, address: str) -> None:
+    def suppress(
+        self, row: MessageRow, reason: str, channel: str, address: str, attempt: AttemptRow | None = None
+    ) -> None:
         """The address is bad, or its owner wants no more: nothing more is sent to it by this project."""
-        self._suppress.append(suppress.Entry(row.project_id, channel, address, reason, row.id))
+        self._suppress.append(suppress.Entry(row.project_id, channel, address, reason, row.id, attempt=attempt))
 
     def take_leg(self, row: MessageRow, number: int, route: Route, *, source: Source, text: str) -> None:
         """The message goes on by another leg, with a budget of its own: nobody waits for the legs before any more."""
@@ -208,7 +210,7 @@ class Record:
         if self._taken:
             wake.after_commit(wake.DISPATCH)
         self._events, self._taken = [], []
-        suppress.add(self._suppress)
+        suppress.add(devices.settle(self._suppress))
         store.take_from_queue(needless)
         return changes
 

@@ -24,7 +24,7 @@ from providers.models import ErrorMapping, ProviderAccount
 from tracking import accounts, ids, marks
 from tracking.models import Remap, RemapState
 from tracking.rows import MessageRow
-from tracking.services import suppress
+from tracking.services import devices, suppress
 from tracking.services.record import DISPATCH, Change, refold
 from tracking.statuses import FactKind, Status
 
@@ -250,9 +250,14 @@ def _suppress(rows: Sequence[MessageRow]) -> int:
     for project_id in {row.project_id for row in rows}:
         mine = {(row.channel, row.recipient): row for row in rows if row.project_id == project_id}
         fresh = mine.keys() - suppress.suppressed(project_id, mine)
-        suppress.add(suppress.Entry(project_id, *pair, "hard_bounce", mine[pair].id) for pair in fresh)
+        suppress.add(devices.settle([_entry(mine[pair]) for pair in fresh]))
         added += len(fresh)
     return added
+
+
+def _entry(row: MessageRow) -> suppress.Entry:
+    last = row.tries[-1] if row.tries else None
+    return suppress.Entry(row.project_id, row.channel, row.recipient, "hard_bounce", row.id, attempt=last)
 
 
 def _change(event: _Event, rules: Sequence[Rule]) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection
 
 from tracking.models import Suppression
+from tracking.rows import AttemptRow
 from tracking.store import Condition
 
 
@@ -24,6 +25,7 @@ class Entry:
     message_id: UUID | None = None
     made_by: str = ""
     note: str = ""
+    attempt: AttemptRow | None = None  # whose answer or receipt led to it
 
 
 def address_hash(channel: str, address: str) -> bytes:

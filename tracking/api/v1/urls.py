@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tracking.api.v1 import analytics, docs, erasures, exports, views, webhooks
+from tracking.api.v1 import analytics, devices, docs, erasures, exports, views, webhooks
 
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
@@ -38,5 +38,7 @@ urlpatterns = [
     path("docs", docs.page, name="api-docs"),
     path("docs/<str:name>", docs.file, name="api-docs-file"),
     *exports.urlpatterns,
+    path("devices", devices.Devices.as_view(), name="devices"),
+    path("devices/<str:device>", devices.Device.as_view(), name="device"),
     path("<path:rest>", views.Nowhere.as_view()),
 ]

@@ -1,0 +1,49 @@
+"""What a request to register a device may hold. Pure; called by services.devices and the API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
+
+from tracking import address
+from tracking.fields import Json, Line
+from tracking.schema import Strict, checked
+
+Platform = Literal["ios", "android", "web", "macos", "windows", "amazon", "huawei", "other"]
+MAX_TAGS = 100
+
+
+def _token(value: str) -> str:
+    try:
+        return address.normal("push", value, "")
+    except address.Bad as bad:
+        raise PydanticCustomError("token", "{why}", {"why": str(bad)}) from None
+
+
+def _few(value: dict[str, Any]) -> dict[str, Any]:
+    if len(value) > MAX_TAGS:
+        raise PydanticCustomError("tags", "must be at most {most} tags", {"most": MAX_TAGS})
+    return value
+
+
+class DeviceRequest(Strict):
+    """A device as its application knows it. What is left out stays as it was."""
+
+    platform: Platform
+    token: Annotated[str, AfterValidator(_token)]
+    hwid: Annotated[Line, Field(max_length=200)] = ""
+    user_id: Annotated[Line, Field(max_length=200)] = ""
+    language: Annotated[Line, Field(max_length=20)] = ""
+    app_version: Annotated[Line, Field(max_length=50)] = ""
+    tags: Annotated[Json, AfterValidator(_few)] = {}
+
+
+_DEVICE = TypeAdapter(DeviceRequest)
+
+
+def parse(document: Any) -> dict[str, Any]:
+    """The fields that were given. Raises Invalid."""
+    request = checked(_DEVICE, document)
+    return {name: getattr(request, name) for name in request.model_fields_set}
