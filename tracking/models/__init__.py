@@ -1,5 +1,6 @@
 """The tables of tracking, by theme."""
 
+from tracking.models.channel import ChannelMessage, ChannelSettings, ChatChannel, ChatMember, ChatUser, Membership
 from tracking.models.inbound import Inbound, InboundState, Nonce, Unmatched
 from tracking.models.installation import CheckRun
 from tracking.models.intake import IdempotencyKey, Suppression
@@ -22,6 +23,11 @@ __all__ = [
     "ApiKey",
     "Attempt",
     "Batch",
+    "ChannelMessage",
+    "ChannelSettings",
+    "ChatChannel",
+    "ChatMember",
+    "ChatUser",
     "CheckRun",
     "Content",
     "Delivery",
@@ -36,6 +42,7 @@ __all__ = [
     "IdempotencyKey",
     "Inbound",
     "InboundState",
+    "Membership",
     "Message",
     "MetricBlock",
     "MetricDelta",
