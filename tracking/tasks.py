@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.conf import settings
 from providers import rotation
 from tracking import jobs, loops, partitions
 from tracking.models import IdempotencyKey, Nonce
-from tracking.services import check_run, deliveries, rollup
+from tracking.services import check_run, deliveries, markers, rollup
 from tracking.services import remap as service
 
 SLICE = 15.0  # seconds
@@ -53,6 +54,15 @@ def remap(run_id: int) -> None:
     """A slice of a run of mappings over history; the next one follows."""
     if not service.work(run_id, seconds=SLICE):
         jobs.later("tracking.tasks.remap", run_id)
+
+
+def record_marks(member_id: int) -> None:
+    """What a member's marker means for messages that one request left; the rest follows."""
+    until = time.monotonic() + SLICE
+    while markers.record([member_id]):
+        if time.monotonic() > until:
+            jobs.later("tracking.tasks.record_marks", member_id)
+            return
 
 
 def ensure_partitions() -> None:

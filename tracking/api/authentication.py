@@ -71,6 +71,16 @@ class KeyAuthentication(BaseAuthentication):
         return 'Bearer realm="postroom"'
 
 
+def caller_of(key: str) -> Caller | None:
+    """For clients that bring their key in a way of their own."""
+    return _caller(key)
+
+
+def caller_of_prefix(prefix: str) -> Caller | None:
+    """Whether what was opened with a key is still good: for sessions that name it."""
+    return _known(prefix)
+
+
 def _presented(request: Request) -> str | None:
     header: str | None = request.META.get("HTTP_AUTHORIZATION")
     if header is not None:

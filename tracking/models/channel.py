@@ -1,5 +1,5 @@
-"""Chat channels: who is in them, which messages stand in them, and how far each member got. Written by services.channels,
-members, channel_posts and markers.
+"""Chat channels: who is in them, which messages stand in them, and how far each member got. Written by
+services.channels, members, channel_posts and markers.
 
 A member's two markers are watermarks: every message of the channel up to that segment is delivered to them, or read.
 """

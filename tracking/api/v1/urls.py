@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from tracking.api.v1 import views, webhooks
 
@@ -29,5 +29,6 @@ urlpatterns = [
         webhooks.DeliveryReplay.as_view(),
         name="webhook-delivery-replay",
     ),
+    path("", include("tracking.api.v1.channel_urls")),
     path("<path:rest>", views.Nowhere.as_view()),
 ]
