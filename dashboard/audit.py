@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from dashboard.models import AlertChannel, AlertRule, SavedView
 from providers.models import ErrorMapping, ProviderAccount
-from tracking.models import ApiKey, Endpoint, Grant, Project, Switch
+from tracking.models import ApiKey, ChannelSettings, Endpoint, Grant, Project, Switch
 
 SECRET = "(secret)"
 CREATE, UPDATE, DELETE = LogEntry.Action.CREATE, LogEntry.Action.UPDATE, LogEntry.Action.DELETE
@@ -35,6 +35,7 @@ def register() -> None:
     auditlog.register(Project, exclude_fields=[*_TIMES, "api_keys", "accounts"])
     auditlog.register(ErrorMapping, exclude_fields=_TIMES)
     auditlog.register(Grant)
+    auditlog.register(ChannelSettings)
     auditlog.register(ApiKey, exclude_fields=[*_TIMES, "hashed"])
     states = ["disabled_at", "failing_since", "last_attempt_at", "hold_until", "deliveries"]
     auditlog.register(Endpoint, mask_fields=["sealed"], exclude_fields=[*_TIMES, *states])

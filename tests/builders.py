@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 from providers.models import ProviderAccount
 from tracking import subscribers
-from tracking.models import Endpoint, Grant, Project
-from tracking.services import endpoints, keys, submit
+from tracking.models import ChannelMessage, ChatChannel, Endpoint, Grant, Project
+from tracking.services import channel_posts, channels, endpoints, keys, members, submit
 from tracking.services.record import Source
 
 _number = itertools.count(1)
@@ -55,3 +55,18 @@ def make_endpoint(project: Project, url: str = "https://hooks.example.com/in", *
     endpoint, _ = endpoints.create(project_id=project.pk, document=document)
     subscribers.forget()  # a test's transaction may never commit
     return endpoint
+
+
+def make_channel(project: Project, *, key: str = "", users: Sequence[str] = (), **kw: Any) -> ChatChannel:
+    """A chat channel, with these users as members."""
+    document = {"id": key or f"channel-{next(_number)}", **kw}
+    channel = channels.create(project_id=project.pk, document=document)
+    if users:
+        members.add(channel, {"members": [{"user_id": user} for user in users]})
+    return channel
+
+
+def make_channel_message(channel: ChatChannel, *, user: str | None = None, text: str = "Hello") -> ChannelMessage:
+    """A message to the channel, from one of its members or from the application itself."""
+    document = {"content": {"text": text}, **({"user_id": user} if user else {})}
+    return channel_posts.post(sender_of(channel.project), channel, document)[1]

@@ -20,7 +20,8 @@ def encode(numbers: Sequence[int]) -> str:
 def decode(text: str, count: int) -> tuple[int, ...]:
     """Raises NotACursor."""
     try:
-        parts = base64.b64decode(f"{text}==", altchars=b"-_", validate=True).decode("ascii").split(".")
+        padded = text + "=" * (-len(text) % 4)
+        parts = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split(".")
     except (ValueError, binascii.Error):
         raise NotACursor from None
     if len(parts) != count or not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts):

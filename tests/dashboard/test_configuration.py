@@ -22,7 +22,8 @@ def client() -> Client:
     return superuser()
 
 
-NO_GRANTS = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0"}
+CHANNELS = {"channel_settings-TOTAL_FORMS": "0", "channel_settings-INITIAL_FORMS": "0"}
+NO_GRANTS = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0", **CHANNELS}
 
 # --- projects
 
@@ -30,7 +31,14 @@ NO_GRANTS = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0"}
 def test_a_project_is_made_paused_and_granted(client):
     account = make_account()
     grants = {"grant_set-TOTAL_FORMS": "1", "grant_set-INITIAL_FORMS": "0", "grant_set-0-account": str(account.pk)}
-    form = {"code": "shop", "name": "Shop", "retry": '{"max_attempts": 3}', "default_region": "DE", **grants}
+    form = {
+        "code": "shop",
+        "name": "Shop",
+        "retry": '{"max_attempts": 3}',
+        "default_region": "DE",
+        **grants,
+        **CHANNELS,
+    }
     assert client.post("/admin/tracking/project/add/", form).status_code == 302
     project = account.projects.get()
     assert (project.code, project.retry, project.paused) == ("shop", {"max_attempts": 3}, False)

@@ -31,6 +31,8 @@ PAGES = {"changelist": "viewer", "change": "viewer", "history": "viewer", "add":
 OTHER_PAGES = {
     "tracking_message_html": "viewer",
     "tracking_message_receipts": "viewer",
+    "tracking_message_receivers": "viewer",
+    "tracking_message_receivers-list": "viewer",
     "dashboard_bulkoperation_plan": "operator",
     "dashboard_bulkoperation_progress": "viewer",
     "dashboard_bulkoperation_add": NOBODY,

@@ -111,6 +111,7 @@ def test_pausing_one_project(client):
     assert (project.paused, project.paused_reason) == (False, "")
     client.post(url, {"reason": "again"})
     form = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0", "retry": ""}  # resumed on its own page
+    form |= {"channel_settings-TOTAL_FORMS": "0", "channel_settings-INITIAL_FORMS": "0"}
     assert client.post(f"/admin/tracking/project/{project.pk}/change/", form).status_code == 302
     project.refresh_from_db()
     assert (project.paused, project.paused_reason) == (False, "")

@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from tracking.models.project import Project
 
+RECIPIENT = "channel:"  # how the recipient of a message to a channel begins
 KEY = r"[A-Za-z0-9_.:@~-]{1,100}"  # stands in addresses as it is: clients do not escape it
 
 

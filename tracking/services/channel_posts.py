@@ -17,6 +17,7 @@ from django.db.models import F
 from tracking import channel_schema, cursors, ids, partitions
 from tracking.channel_schema import Post
 from tracking.models import ChannelMessage, ChatChannel, ChatMember, Content, Membership
+from tracking.models.channel import RECIPIENT
 from tracking.services import channels, members, route, submit
 from tracking.services.act import Missing, Refused
 from tracking.services.idempotency import Key
@@ -70,7 +71,7 @@ def _document(channel: ChatChannel, wanted: Post) -> dict[str, Any]:
     other messages of the channel wait from then on."""
     return {
         "channel": "chat",
-        "recipient": f"{channels.RECIPIENT}{channel.key}",
+        "recipient": f"{RECIPIENT}{channel.key}",
         "provider": channels.ACCOUNT,
         "provider_message_id": str(ids.new()),
         "content": wanted.content.model_dump(),

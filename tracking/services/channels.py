@@ -19,7 +19,6 @@ from tracking.services.act import Missing, Refused
 from tracking.services.listing import BadQuery, limit_of
 
 ACCOUNT = "postroom-channels"
-RECIPIENT = "channel:"  # how the recipient of a message to a channel begins
 _DEFAULTS = ChannelSettings()
 
 
