@@ -52,7 +52,7 @@ SELECT m.marker, m.id, u.user_id, u.display_name, m.membership
 FROM unnest(%s::text[]) AS k (membership) CROSS JOIN LATERAL (
     SELECT {marker} AS marker, id, user_id, membership FROM chat_member
     WHERE channel_id = %s AND membership = k.membership AND NOT hidden
-        AND {marker} >= %s AND ({marker}, id) > (%s, %s) AND id <> %s
+        AND ({marker}, id) > (%s, %s) AND id <> %s
     ORDER BY {marker}, id LIMIT %s) m
 JOIN chat_user u ON u.id = m.user_id
 ORDER BY m.marker, m.id LIMIT %s
@@ -71,11 +71,11 @@ def page(
     may be seen twice, and is never missed."""
     wanted = list(Membership.values if memberships is None else memberships)
     creator = place.creator_id or 0
-    start = after or (0, 0)
+    start = max(after or (0, 0), (place.segment, 0))  # one place alone: the index is entered there
     with connection.cursor() as cursor:
         cursor.execute(
             _PAGE.format(marker=MARKERS[kind]),
-            [wanted, place.channel_id, place.segment, *start, creator, limit + 1, limit + 1],
+            [wanted, place.channel_id, *start, creator, limit + 1, limit + 1],
         )
         rows = [Receiver(*row) for row in cursor.fetchall()]
     more = len(rows) > limit
