@@ -20,7 +20,17 @@ from django.http import HttpRequest, HttpResponseBase
 from dashboard import client
 from dashboard.models import AlertChannel, AlertRule, SavedView
 from providers.models import ErrorMapping, ProviderAccount
-from tracking.models import ApiKey, Endpoint, Grant, Login, Project, PushwooshSettings, Retention, Switch
+from tracking.models import (
+    ApiKey,
+    ChannelSettings,
+    Endpoint,
+    Grant,
+    Login,
+    Project,
+    PushwooshSettings,
+    Retention,
+    Switch,
+)
 
 SECRET = "(secret)"
 CREATE, UPDATE, DELETE = LogEntry.Action.CREATE, LogEntry.Action.UPDATE, LogEntry.Action.DELETE
@@ -39,6 +49,7 @@ def register() -> None:
     auditlog.register(Grant)
     auditlog.register(Retention, exclude_fields=_TIMES)
     auditlog.register(PushwooshSettings)
+    auditlog.register(ChannelSettings)
     auditlog.register(ApiKey, exclude_fields=[*_TIMES, "hashed"])
     auditlog.register(Login, exclude_fields=[*_TIMES, "hashed"])
     states = ["disabled_at", "failing_since", "last_attempt_at", "hold_until", "deliveries"]

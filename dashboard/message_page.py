@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from dashboard import timeline, webhook_pages, words
+from dashboard import channel_page, timeline, webhook_pages, words
 from providers.models import Circuit, ProviderAccount
 from tracking.models import Attempt, Content, Event, Inbound, Message, Project, QueueRow, Switch
 from tracking.services import act, lookup, suppress, ways
@@ -52,7 +52,8 @@ def context(message: Message) -> dict[str, Any]:
         "can_retry": retryable,
         "via": _others(message) if retryable else [],
         "can_cancel": waiting is not None and waiting.lease_token is None,
-        "can_send_again": content["sendable"],
+        "place": (place := channel_page.place_of(message)),
+        "can_send_again": content["sendable"] and place is None,
         "suppressed": bool(suppress.suppressed(message.project_id, [(message.channel, message.recipient)])),
         "seen": f"{message.status}.{message.decisions}",
         "token": uuid4(),

@@ -13,6 +13,7 @@ ADAPTERS = {
     "smtp": "providers.email.smtp.Smtp",
     "mailgun": "providers.email.mailgun.Mailgun",
     "postmark": "providers.email.postmark.Postmark",
+    "channel": "providers.chat.channels.Channels",
     "http": "providers.gateway.HttpGateway",
     "sandbox": "providers.sandbox.Sandbox",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -11,8 +11,8 @@ from uuid import UUID
 from providers.models import ProviderAccount
 from tracking import rollups, subscribers
 from tracking.counters import Bucket
-from tracking.models import Device, Endpoint, Grant, Project, PushwooshSettings
-from tracking.services import endpoints, keys, submit
+from tracking.models import ChannelMessage, ChatChannel, Device, Endpoint, Grant, Project, PushwooshSettings
+from tracking.services import channel_posts, channels, endpoints, keys, members, submit
 from tracking.services.record import Source
 
 _number = itertools.count(1)
@@ -75,3 +75,18 @@ def make_device(project: Project, **kw: Any) -> Device:
 def open_to_pushwoosh(project: Project, application: str = "C90C0-0E786", **kw: Any) -> PushwooshSettings:
     """Clients of Pushwoosh may use the project under this application code."""
     return PushwooshSettings.objects.create(project=project, enabled=True, application=application, **kw)
+
+
+def make_channel(project: Project, *, key: str = "", users: Sequence[str] = (), **kw: Any) -> ChatChannel:
+    """A chat channel, with these users as members."""
+    document = {"id": key or f"channel-{next(_number)}", **kw}
+    channel = channels.create(project_id=project.pk, document=document)
+    if users:
+        members.add(channel, {"members": [{"user_id": user} for user in users]})
+    return channel
+
+
+def make_channel_message(channel: ChatChannel, *, user: str | None = None, text: str = "Hello") -> ChannelMessage:
+    """A message to the channel, from one of its members or from the application itself."""
+    document = {"content": {"text": text}, **({"user_id": user} if user else {})}
+    return channel_posts.post(sender_of(channel.project), channel, document)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -9,7 +10,7 @@ from django.conf import settings
 from providers import rotation
 from tracking import jobs, loops, partitions, rate
 from tracking.models import IdempotencyKey, Nonce
-from tracking.services import check_run, deliveries, export_work, exports, rollup
+from tracking.services import check_run, deliveries, export_work, exports, markers, rollup
 from tracking.services import erase as erasing
 from tracking.services import purge as purges
 from tracking.services import push_log as push_logs_service
@@ -84,6 +85,15 @@ def push_logs() -> None:
     for log_id in push_logs_service.abandoned():
         jobs.later("tracking.tasks.push_log", log_id)
     push_logs_service.prune()
+
+
+def record_marks(member_id: int) -> None:
+    """What a member's marker means for messages that one request left; the rest follows."""
+    until = time.monotonic() + SLICE
+    while markers.record([member_id]):
+        if time.monotonic() > until:
+            jobs.later("tracking.tasks.record_marks", member_id)
+            return
 
 
 def ensure_partitions() -> None:

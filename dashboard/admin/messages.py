@@ -21,7 +21,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 
-from dashboard import csp, filters, message_deeds, message_list, message_page, words
+from dashboard import channel_page, csp, filters, message_deeds, message_list, message_page, words
 from dashboard.admin.readonly import SHORT_ID, ReadOnlyAdmin
 from dashboard.models import BulkKind
 from dashboard.scope_form import MAX_CHOSEN
@@ -173,7 +173,7 @@ class MessageAdmin(ReadOnlyAdmin):
         receipts = path(
             "<uuid:pk>/receipts/", self.admin_site.admin_view(self.receipts), name="tracking_message_receipts"
         )
-        return [html, receipts, *message_deeds.urls(self), *super().get_urls()]
+        return [html, receipts, *channel_page.urls(self), *message_deeds.urls(self), *super().get_urls()]
 
     def page(self, request: HttpRequest, found: Message) -> dict[str, Any]:
         return message_page.context(found)

@@ -22,8 +22,9 @@ def client() -> Client:
     return superuser()
 
 
-NO_PUSHWOOSH = {"pushwoosh-TOTAL_FORMS": "0", "pushwoosh-INITIAL_FORMS": "0"}
-NO_GRANTS = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0", **NO_PUSHWOOSH}
+OTHERS = ("pushwoosh", "channel_settings", "engagement")  # inlines of a project's page that these tests leave alone
+NO_OTHERS = {f"{name}-{which}_FORMS": "0" for name in OTHERS for which in ("TOTAL", "INITIAL")}
+NO_GRANTS = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0", **NO_OTHERS}
 
 # --- projects
 
@@ -34,7 +35,7 @@ def test_a_project_is_made_paused_and_granted(client):
         "grant_set-TOTAL_FORMS": "1",
         "grant_set-INITIAL_FORMS": "0",
         "grant_set-0-account": str(account.pk),
-    } | NO_PUSHWOOSH
+    } | NO_OTHERS
     form = {"code": "shop", "name": "Shop", "retry": '{"max_attempts": 3}', "default_region": "DE", **grants}
     assert client.post("/admin/tracking/project/add/", form).status_code == 302
     project = account.projects.get()

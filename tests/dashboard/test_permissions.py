@@ -34,6 +34,8 @@ OTHER_PAGES = {
     "tracking_retention_add": NOBODY,
     "tracking_retention_purge": "viewer",
     "tracking_message_receipts": "viewer",
+    "tracking_message_receivers": "viewer",
+    "tracking_message_receivers-list": "viewer",
     "dashboard_bulkoperation_plan": "operator",
     "dashboard_bulkoperation_progress": "viewer",
     "dashboard_bulkoperation_add": NOBODY,

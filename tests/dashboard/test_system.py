@@ -15,6 +15,7 @@ from django_q.models import OrmQ
 from dashboard import system
 from tests.builders import make_account, make_message, make_project
 from tests.dashboard.people import staff, superuser, text
+from tests.dashboard.test_configuration import NO_GRANTS
 from tracking import jobs
 from tracking.models import CheckRun, Heartbeat, Project, Switch
 from tracking.services import check_run
@@ -110,8 +111,7 @@ def test_pausing_one_project(client):
     project.refresh_from_db()
     assert (project.paused, project.paused_reason) == (False, "")
     client.post(url, {"reason": "again"})
-    inlines = {f"{name}-{which}_FORMS": "0" for name in ("grant_set", "pushwoosh") for which in ("TOTAL", "INITIAL")}
-    form = {**inlines, "retry": ""}  # resumed on its own page
+    form = {**NO_GRANTS, "retry": ""}  # resumed on its own page
     assert client.post(f"/admin/tracking/project/{project.pk}/change/", form).status_code == 302
     project.refresh_from_db()
     assert (project.paused, project.paused_reason) == (False, "")

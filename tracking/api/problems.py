@@ -16,6 +16,7 @@ from tracking import problem
 from tracking.clock import ClockWrong
 from tracking.schema import BadQuery, FieldError, Invalid
 from tracking.services.act import Missing, Refused
+from tracking.services.channel_receipts import Hidden
 from tracking.services.idempotency import Overtaken, Reused
 
 log = logging.getLogger(__name__)
@@ -115,6 +116,7 @@ _ANSWERS: Sequence[tuple[type[Exception] | tuple[type[Exception], ...], Callable
     (Overtaken, lambda _: unavailable("A request with the same Idempotency-Key is being served.")),
     (ClockWrong, lambda error: unavailable(f"Messages cannot be accepted: {error}.")),
     ((Http404, Missing), lambda _: not_found()),
+    (Hidden, lambda _: answer(problem.document(403, "receipts-hidden", "This project hides its receipts."))),
     (BadQuery, lambda error: answer(_bad_query(error))),
     (PermissionDenied, lambda _: answer(problem.document(403, "missing-scope", "This is not allowed."))),
     (RequestDataTooBig, _too_big),

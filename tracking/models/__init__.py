@@ -1,5 +1,6 @@
 """The tables of tracking, by theme."""
 
+from tracking.models.channel import ChannelMessage, ChannelSettings, ChatChannel, ChatMember, ChatUser, Membership
 from tracking.models.export import Export, ExportFormat, ExportState
 from tracking.models.inbound import Inbound, InboundState, Nonce, Unmatched
 from tracking.models.installation import CheckRun
@@ -36,6 +37,11 @@ __all__ = [
     "ApiKey",
     "Attempt",
     "Batch",
+    "ChannelMessage",
+    "ChannelSettings",
+    "ChatChannel",
+    "ChatMember",
+    "ChatUser",
     "CheckRun",
     "Content",
     "Delivery",
@@ -59,6 +65,7 @@ __all__ = [
     "Leg",
     "Login",
     "LogState",
+    "Membership",
     "Message",
     "MetricBlock",
     "MetricDelta",

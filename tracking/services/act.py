@@ -14,6 +14,7 @@ from django.db import transaction
 
 from tracking import partitions, store, wake
 from tracking.models import Content, Message, Project
+from tracking.models.channel import RECIPIENT
 from tracking.rows import MessageRow
 from tracking.schema import Invalid
 from tracking.services import route, submit, suppress
@@ -134,6 +135,8 @@ def _send_again(message_id: UUID, source: Source, token: str) -> UUID:
         project = Project.objects.filter(pk=message.project_id).first() if message else None
         if message is None or project is None:
             raise Missing
+        if message.recipient.startswith(RECIPIENT):
+            raise Refused("a message to a channel is sent again in its channel")
         document = _document(message)
         origin = Source(source.kind, detail={**(source.detail or {}), "copy_of": str(message_id)})
         key = Key.of(project.pk, f"send-again:{token}", method="POST", path=str(message_id), document=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from tracking.api.v1 import analytics, devices, docs, erasures, exports, views, webhooks
 
@@ -40,5 +40,6 @@ urlpatterns = [
     *exports.urlpatterns,
     path("devices", devices.Devices.as_view(), name="devices"),
     path("devices/<str:device>", devices.Device.as_view(), name="device"),
+    path("", include("tracking.api.v1.channel_urls")),
     path("<path:rest>", views.Nowhere.as_view()),
 ]

@@ -1,0 +1,225 @@
+"""social.plus' API: markers, who got a message and who read it. docs/channels.md says what is different here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from tracking import cursors
+from tracking.api import json
+from tracking.api.compat.socialplus import shapes
+from tracking.api.compat.socialplus.base import (
+    BAD_REQUEST,
+    View,
+    Visitor,
+    WireError,
+    body_of,
+    channel_of,
+    limit_of,
+    many,
+    token,
+    token_of,
+)
+from tracking.api.compat.socialplus.messages import place_of, places_of
+from tracking.api.marking import finish
+from tracking.models import ChannelMessage, ChatMember, Membership
+from tracking.services import channel_posts, channel_receipts, channels, chat_inbox, markers
+from tracking.services.act import Missing
+from tracking.services.channel_receipts import Counts
+from tracking.services.markers import Moved, Reach
+
+
+class _Marking(View):
+    """The vendor's own client uses PUT for some and POST for others."""
+
+    http_method_names = ["put", "post"]
+
+    def put(self, request: Request, **names: str) -> HttpResponse:
+        """Move the user's marker. The answer holds the user's markers as they are now."""
+        return self.post(request, **names)
+
+    def post(self, request: Request, **names: str) -> HttpResponse:
+        """As PUT."""
+        visitor = self.visitor(request)
+        members = [channel_of(visitor, key)[1] for key in self.keys(request, names)]
+        moved = [finish(each) for each in self.move(members, request)]
+        return json.answer(_mine(visitor, moved))
+
+    def keys(self, request: Request, names: dict[str, str]) -> list[str]:
+        return [names["feed"]]
+
+    def move(self, members: Sequence[ChatMember], request: Request) -> Iterable[Moved]:
+        raise NotImplementedError
+
+
+class MarkDelivering(_Marking):
+    def move(self, members: Sequence[ChatMember], request: Request) -> Iterable[Moved]:
+        (member,) = members
+        place = _message(member, body_of(request).get("messageId"))
+        yield markers.mark(member.channel, {member.pk: Reach(place.segment)})
+
+
+class MarkRead(_Marking):
+    """Up to a segment, or to the newest message where none is named."""
+
+    def move(self, members: Sequence[ChatMember], request: Request) -> Iterable[Moved]:
+        (member,) = members
+        segment = body_of(request).get("readToSegment")
+        if segment is None:
+            yield chat_inbox.read_all(member)
+            return
+        if isinstance(segment, bool) or not isinstance(segment, int) or not 0 <= segment < 2**63:
+            raise WireError(400, BAD_REQUEST, "readToSegment must be a whole number from 0")
+        yield markers.mark(member.channel, {member.pk: Reach(segment, segment)})
+
+
+class StartReading(_Marking):
+    def move(self, members: Sequence[ChatMember], request: Request) -> Iterable[Moved]:
+        return chat_inbox.start_reading(members)
+
+
+class Reading(StartReading):
+    """Several feeds are open."""
+
+    def keys(self, request: Request, names: dict[str, str]) -> list[str]:
+        found = body_of(request).get("messageFeedIds")
+        if not isinstance(found, list) or len(found) > chat_inbox.CHANGES:
+            raise WireError(400, BAD_REQUEST, f"messageFeedIds must be a list of at most {chat_inbox.CHANGES} ids")
+        return list(dict.fromkeys(map(str, found)))
+
+
+class StopReading(_Marking):
+    def move(self, members: Sequence[ChatMember], request: Request) -> Iterable[Moved]:
+        (member,) = members
+        yield chat_inbox.stop_reading(member)
+
+
+# --- markers are read
+
+
+class Mine(View):
+    """The user's markers in these channels; `name`: what the query calls their ids."""
+
+    name = "channelIds"
+
+    def get(self, request: Request) -> HttpResponse:
+        """The user's markers."""
+        user = self.visitor(request).user
+        members = chat_inbox.mine(user, many(request, self.name) or None)
+        return json.answer({**shapes.markers(user, chat_inbox.unread(user), members), "paging": {}})
+
+
+class Sync(View):
+    http_method_names = ["get", "head", "post"]
+
+    def get(self, request: Request) -> HttpResponse:
+        """As POST, with deviceLastSyncAt in the query."""
+        return self._since(request, request.query_params.get("deviceLastSyncAt"))
+
+    def post(self, request: Request) -> HttpResponse:
+        """What changed since the device asked last; no feedMarkers: nothing more."""
+        return self._since(request, body_of(request).get("deviceLastSyncAt"))
+
+    def _since(self, request: Request, text: Any) -> HttpResponse:
+        user = self.visitor(request).user
+        changes = chat_inbox.changed_since(user, _moment(text))
+        return json.answer(shapes.markers(user, chat_inbox.unread(user), changes.members, changes.until))
+
+
+class MessageMarkers(View):
+    def get(self, request: Request) -> HttpResponse:
+        """How many got each of these messages, and how many read it."""
+        visitor = self.visitor(request)
+        places = places_of(visitor, many(request, "messageIds"))
+        feeds = {place.channel_id: place.channel for place in places}
+        return json.answer(
+            {
+                "contentMarkers": [shapes.content_marker(place, found) for place, found in _counted(places)],
+                "feedMarkers": [shapes.feed_marker(each) for each in feeds.values()],
+                "userMarkers": [shapes.user_marker(visitor.user, chat_inbox.unread(visitor.user))],
+            }
+        )
+
+
+class MessageUsers(View):
+    def get(self, request: Request, message: str, kind: str) -> HttpResponse:
+        """Who got the message, or who read it, page by page."""
+        place, asked = place_of(self.visitor(request), message), token_of(request)
+        limit = limit_of(asked.get("limit", asked.get("first")))
+        wanted = many(request, "memberships")
+        if set(wanted) - set(Membership.values):
+            raise WireError(400, BAD_REQUEST, f"memberships must be some of {', '.join(Membership.values)}")
+        try:
+            page = channel_receipts.page(
+                channel_receipts.visible(place), kind, memberships=wanted or None, after=_after(asked), limit=limit
+            )
+        except channel_receipts.Hidden:
+            page = channel_receipts.Page([], None)
+        found = ChatMember.objects.select_related("user").in_bulk([each.member_id for each in page.receivers])
+        ((_, counts),) = _counted([place])
+        # `first` is what the client reads as the next page's limit
+        more = {"after": cursors.encode(page.next), "first": limit, "limit": limit} if page.next else None
+        return json.answer(
+            {
+                "publicUserIds": [each.user_id for each in page.receivers],
+                "contentMarkers": [shapes.content_marker(place, counts)],
+                "feedMarkers": [shapes.feed_marker(place.channel)],
+                "userFeedMarkers": [
+                    shapes.user_feed_marker(found[each.member_id], place.channel) for each in page.receivers
+                ],
+                "paging": {"next": token(more)} if more else {},
+            }
+        )
+
+
+def _counted(places: Sequence[ChannelMessage]) -> list[tuple[ChannelMessage, Counts]]:
+    """Nothing is counted where the project hides it."""
+    if not places or channels.settings_of(places[0].channel.project_id).receipts_hidden:
+        return [(place, Counts(0, 0)) for place in places]
+    found: dict[Any, Counts] = {}
+    for channel_id in {place.channel_id for place in places}:
+        found |= channel_receipts.counts([place for place in places if place.channel_id == channel_id])
+    return [(place, found[place.pk]) for place in places]
+
+
+def _mine(visitor: Visitor, moved: Sequence[Moved]) -> dict[str, Any]:
+    keys = {member.pk for each in moved for member in each.members}
+    members = list(ChatMember.objects.select_related("channel", "user").filter(pk__in=keys).order_by("pk"))
+    return shapes.markers(visitor.user, chat_inbox.unread(visitor.user), members)
+
+
+def _message(member: ChatMember, text: Any) -> ChannelMessage:
+    """Raises Missing, also for a message of another channel."""
+    try:
+        place = channel_posts.find(member.channel.project_id, UUID(str(text)))
+    except ValueError:
+        raise Missing from None
+    if place.channel_id != member.channel_id:
+        raise Missing
+    return place
+
+
+def _after(asked: dict[str, Any]) -> tuple[int, int] | None:
+    if asked.get("before") is not None:
+        raise WireError(400, BAD_REQUEST, "pages are turned forward here: options.token.before is not supported")
+    text = asked.get("after")
+    if text is None:
+        return None
+    try:
+        marker, member = cursors.decode(str(text), 2)
+    except cursors.NotACursor:
+        raise WireError(400, BAD_REQUEST, "options.token.after is not a place in this list") from None
+    return marker, member
+
+
+def _moment(text: Any) -> datetime:
+    try:
+        found = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise WireError(400, BAD_REQUEST, "deviceLastSyncAt must be a date and time") from None
