@@ -13,6 +13,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
     path("hooks/<str:token>", hooks.receive, name="hook"),
+    path("", include("tracking.visit_urls")),
     path("v1/", include("tracking.api.v1.urls")),
     path("metrics", prometheus.metrics, name="metrics"),
     path("healthz", health.process, name="healthz"),

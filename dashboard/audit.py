@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from dashboard.models import AlertChannel, AlertRule, SavedView
 from providers.models import ErrorMapping, ProviderAccount
-from tracking.models import ApiKey, Endpoint, Grant, Project, Switch
+from tracking.models import ApiKey, Endpoint, EngagementSettings, Grant, Project, Switch
 
 SECRET = "(secret)"
 CREATE, UPDATE, DELETE = LogEntry.Action.CREATE, LogEntry.Action.UPDATE, LogEntry.Action.DELETE
@@ -32,9 +32,10 @@ def register() -> None:
         mask_fields=["sealed_credentials", "hook_token", "hook_token_previous"],
         exclude_fields=[*_TIMES, "projects"],
     )
-    auditlog.register(Project, exclude_fields=[*_TIMES, "api_keys", "accounts"])
+    auditlog.register(Project, exclude_fields=[*_TIMES, "api_keys", "accounts", "engagement"])
     auditlog.register(ErrorMapping, exclude_fields=_TIMES)
     auditlog.register(Grant)
+    auditlog.register(EngagementSettings)
     auditlog.register(ApiKey, exclude_fields=[*_TIMES, "hashed"])
     states = ["disabled_at", "failing_since", "last_attempt_at", "hold_until", "deliveries"]
     auditlog.register(Endpoint, mask_fields=["sealed"], exclude_fields=[*_TIMES, *states])

@@ -31,7 +31,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Alerts", ("dashboard.Incident", "dashboard.AlertRule", "dashboard.AlertChannel")),
     ("Providers", ("providers.ProviderAccount", "providers.ErrorMapping", "tracking.Inbound", "tracking.Unmatched")),
     ("Applications", ("tracking.Project", "tracking.ApiKey", "tracking.Endpoint", "tracking.Delivery")),
-    ("Control", ("tracking.Suppression", "tracking.Switch", "auditlog.LogEntry", "system")),
+    ("Control", ("tracking.Suppression", "tracking.Consent", "tracking.Switch", "auditlog.LogEntry", "system")),
     ("People", ("auth.User", "auth.Group")),
 )
 TITLES = {"auditlog.LogEntry": "Audit log"}  # where a library's word would not be understood

@@ -8,6 +8,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from tracking import accounts, subscribers, wake
+from tracking.engagement import projects
 from tracking.services import route
 
 
@@ -29,3 +30,4 @@ def nothing_kept() -> None:
     accounts.forget()
     route.forget()
     subscribers.forget()
+    projects.forget()

@@ -1,5 +1,7 @@
 """The tables of tracking, by theme."""
 
+from tracking.models.consent import Consent, ConsentChange, ConsentState
+from tracking.models.engagement import EngagementSettings, ShortLink, Tracked, Visit
 from tracking.models.inbound import Inbound, InboundState, Nonce, Unmatched
 from tracking.models.installation import CheckRun
 from tracking.models.intake import IdempotencyKey, Suppression
@@ -23,12 +25,16 @@ __all__ = [
     "Attempt",
     "Batch",
     "CheckRun",
+    "Consent",
+    "ConsentChange",
+    "ConsentState",
     "Content",
     "Delivery",
     "DeliveryAttempt",
     "DeliveryState",
     "DisabledReason",
     "Endpoint",
+    "EngagementSettings",
     "Event",
     "EventType",
     "Grant",
@@ -50,7 +56,10 @@ __all__ = [
     "Remap",
     "RemapState",
     "Scope",
+    "ShortLink",
     "Suppression",
     "Switch",
+    "Tracked",
     "Unmatched",
+    "Visit",
 ]

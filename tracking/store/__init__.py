@@ -20,6 +20,7 @@ from tracking.store.writing import (
     contents,
     deltas,
     events,
+    inserted,
     messages,
     write,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "events",
     "finished_deliveries",
     "history_of",
+    "inserted",
     "known_events",
     "lock_messages",
     "messages",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from tracking.api.v1 import views, webhooks
+from tracking.api.v1 import consents, views, webhooks
 
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
@@ -29,5 +29,7 @@ urlpatterns = [
         webhooks.DeliveryReplay.as_view(),
         name="webhook-delivery-replay",
     ),
+    path("consents", consents.Consents.as_view(), name="consents"),
+    path("consents/batch", consents.ConsentBatch.as_view(), name="consent-batch"),
     path("<path:rest>", views.Nowhere.as_view()),
 ]
