@@ -27,7 +27,6 @@ _PROXIES = (
     (re.compile(r"^Mozilla/5\.0$"), "Apple Mail Privacy Protection"),
     (re.compile(r"GoogleImageProxy"), "Google image proxy"),
     (re.compile(r"YahooMailProxy"), "Yahoo mail proxy"),
-    (re.compile(r"DuckDuckGo.*Email|ProtonMail", re.IGNORECASE), "privacy proxy"),
 )
 _SCANNER = re.compile(
     r"bot\b|bot/|crawl|spider|slurp|preview|scan|barracuda|mimecast|proofpoint|symantec|forcepoint|fireeye|sophos"
