@@ -27,7 +27,7 @@ CHANGES = 100  # of a consent's history, on its page
 class EngagementInline(admin.StackedInline):  # type: ignore[type-arg]
     model = EngagementSettings
     can_delete = False
-    verbose_name_plural = "engagement: everything is off until it is turned on here"
+    verbose_name = "engagement (everything is off until it is turned on)"
 
 
 class StateFilter(filters.Equals):

@@ -22,7 +22,7 @@ def client() -> Client:
     return superuser()
 
 
-NO_GRANTS = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0"}
+NO_GRANTS = {f"{prefix}-{name}_FORMS": "0" for prefix in ("grant_set", "engagement") for name in ("TOTAL", "INITIAL")}
 
 # --- projects
 
@@ -30,6 +30,7 @@ NO_GRANTS = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0"}
 def test_a_project_is_made_paused_and_granted(client):
     account = make_account()
     grants = {"grant_set-TOTAL_FORMS": "1", "grant_set-INITIAL_FORMS": "0", "grant_set-0-account": str(account.pk)}
+    grants |= {"engagement-TOTAL_FORMS": "1", "engagement-INITIAL_FORMS": "0"}
     form = {"code": "shop", "name": "Shop", "retry": '{"max_attempts": 3}', "default_region": "DE", **grants}
     assert client.post("/admin/tracking/project/add/", form).status_code == 302
     project = account.projects.get()

@@ -110,7 +110,8 @@ def test_pausing_one_project(client):
     project.refresh_from_db()
     assert (project.paused, project.paused_reason) == (False, "")
     client.post(url, {"reason": "again"})
-    form = {"grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0", "retry": ""}  # resumed on its own page
+    managed = [f"{prefix}-{name}_FORMS" for prefix in ("grant_set", "engagement") for name in ("TOTAL", "INITIAL")]
+    form = {**dict.fromkeys(managed, "0"), "retry": ""}  # resumed on its own page
     assert client.post(f"/admin/tracking/project/{project.pk}/change/", form).status_code == 302
     project.refresh_from_db()
     assert (project.paused, project.paused_reason) == (False, "")

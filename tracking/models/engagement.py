@@ -44,7 +44,7 @@ class EngagementSettings(models.Model):
         verbose_name_plural = "engagement"
 
     def __str__(self) -> str:
-        return f"engagement of {self.project_id}"
+        return self.project.code
 
     @property
     def base(self) -> str:

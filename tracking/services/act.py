@@ -16,7 +16,7 @@ from tracking import partitions, store, wake
 from tracking.models import Content, Message, Project
 from tracking.rows import MessageRow
 from tracking.schema import Invalid
-from tracking.services import consents, route, submit, suppress
+from tracking.services import consents, route, submit
 from tracking.services.consents import Asked
 from tracking.services.idempotency import Key
 from tracking.services.record import Record, Source
