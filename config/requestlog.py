@@ -17,7 +17,10 @@ from structlog.contextvars import bind_contextvars, clear_contextvars, get_conte
 log = logging.getLogger("postroom.request")
 HEADER = "X-Request-ID"
 SLOW = 1.0  # seconds
-_MACHINES = ("/v1/", "/api/v1/", "/hooks/", "/healthz", "/readyz", "/metrics", "/static/")
+_MACHINES = (
+    *("/v1/", "/api/", "/bat/", "/json/", "/hooks/", "/healthz", "/readyz", "/metrics", "/static/"),
+    *("/o/", "/c/", "/l/", "/p/"),
+)
 _ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 
 

@@ -15,6 +15,7 @@ urlpatterns = [
     path("hooks/<str:token>", hooks.receive, name="hook"),
     path("downloads/exports/<str:token>", downloads.export, name="export-download"),
     path("api/", include("tracking.api.compat.socialplus.urls")),  # before an alias of the native API
+    path("", include("tracking.visit_urls")),
     path("v1/", include("tracking.api.v1.urls")),
     path("api/v1/", include(("tracking.api.v1.urls", "chatapi"))),  # the same, where ChatAPI's clients look for it
     path("bat/", include("tracking.api.compat.smsbat_urls")),

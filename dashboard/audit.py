@@ -24,6 +24,7 @@ from tracking.models import (
     ApiKey,
     ChannelSettings,
     Endpoint,
+    EngagementSettings,
     Grant,
     Login,
     Project,
@@ -44,12 +45,13 @@ def register() -> None:
         mask_fields=["sealed_credentials", "hook_token", "hook_token_previous"],
         exclude_fields=[*_TIMES, "projects"],
     )
-    auditlog.register(Project, exclude_fields=[*_TIMES, "api_keys", "logins", "accounts"])
+    auditlog.register(Project, exclude_fields=[*_TIMES, "api_keys", "logins", "accounts", "engagement"])
     auditlog.register(ErrorMapping, exclude_fields=_TIMES)
     auditlog.register(Grant)
     auditlog.register(Retention, exclude_fields=_TIMES)
     auditlog.register(PushwooshSettings)
     auditlog.register(ChannelSettings)
+    auditlog.register(EngagementSettings)
     auditlog.register(ApiKey, exclude_fields=[*_TIMES, "hashed"])
     auditlog.register(Login, exclude_fields=[*_TIMES, "hashed"])
     states = ["disabled_at", "failing_since", "last_attempt_at", "hold_until", "deliveries"]

@@ -146,7 +146,7 @@ def _content(message: Message) -> dict[str, Any]:
     kept = Content.objects.filter(pk=message.pk).first()
     body: dict[str, Any] = kept.body if kept else {}
     lists = {name: ", ".join(map(str, body.get(name, ()))) for name in ("cc", "bcc")}
-    fields = [(name, body.get(name)) for name in ("sender", "reply_to", "subject")] + list(lists.items())
+    fields = [(name, body.get(name)) for name in ("sender", "reply_to", "subject", "purpose")] + list(lists.items())
     return {
         "purged": kept is None,
         "sendable": act.sendable(body),

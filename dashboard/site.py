@@ -41,6 +41,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
         "Control",
         (
             "tracking.Suppression",
+            "tracking.Consent",
             "tracking.Switch",
             "tracking.Retention",
             "tracking.Erasure",

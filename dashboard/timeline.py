@@ -47,6 +47,7 @@ SOURCES = {
     "dispatch": "the dispatcher",
     "provider": "a receipt",
     "job": "a scheduled job",
+    "engagement": "the recipient’s own device",
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from tracking import accounts, rate, subscribers, wake
+from tracking.engagement import projects
 from tracking.services import route
 
 
@@ -30,3 +31,4 @@ def nothing_kept() -> None:
     route.forget()
     subscribers.forget()
     rate.forget()
+    projects.forget()

@@ -25,7 +25,7 @@ from tracking import accounts, collector, wake
 from tracking.bell import Bell
 from tracking.models import Heartbeat
 from tracking.publisher import Publisher
-from tracking.services import dispatch, legs, receive, rollup
+from tracking.services import dispatch, legs, receive, rollup, visits
 
 log = logging.getLogger(__name__)
 
@@ -292,7 +292,8 @@ def run_receive(slot: int, *, seconds: float, others: Callable[[], None], handin
                 beat(RECEIVE, slot, {})
                 rollup.fold_all()
                 others()
-            if not receive.drain() and not receive.retry_unmatched():
+            done = receive.drain() or receive.retry_unmatched()
+            if not visits.drain() and not done:
                 listener.wait(LOOK_EVERY)
 
     if not _hold(RECEIVE, slot, work):

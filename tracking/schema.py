@@ -91,6 +91,14 @@ class Leg(Strict):
         return kept | {name: value for name, value in self.content.__dict__.items() if value}
 
 
+class Tracking(Strict):
+    """What the project tracks can be turned off for a message; nothing can be turned on."""
+
+    opens: bool = True  # the pixel, the app's callback
+    clicks: bool = True  # links of e-mails, short links
+    unsubscribe: bool = True  # the headers
+
+
 class Notification(Strict):
     """One message, or one for each of `recipients`. The recipients' form is checked in `parse`."""
 
@@ -110,6 +118,8 @@ class Notification(Strict):
     external_id: Annotated[Line, Field(max_length=200)] = ""
     metadata: Json = {}
     category: Annotated[Line, Field(max_length=100)] = ""
+    purpose: Annotated[Line, Field(max_length=100)] = ""  # whose consent is asked before it is sent
+    tracking: Tracking | None = None
     tags: Annotated[list[Word], Field(max_length=20)] = []
     priority: Annotated[int, Field(ge=0, le=9)] = 5
     scheduled_at: Moment | None = None
@@ -122,7 +132,7 @@ class Notification(Strict):
     EMAIL_ONLY: ClassVar = ("reply_to", "cc", "bcc", "headers", "attachments")
     _BODY: ClassVar = (
         *("sender", "reply_to", "cc", "bcc", "headers", "subject", "template_id", "variables"),
-        *("metadata", "category", "tags"),
+        *("metadata", "category", "tags", "purpose"),
     )
 
     @property
@@ -138,6 +148,8 @@ class Notification(Strict):
         """What Content keeps: the fields that are only needed to send or show it, without the empty ones."""
         kept = {name: value for name in self._BODY if (value := getattr(self, name))}
         kept |= {name: value for name, value in self.content.__dict__.items() if value}
+        if self.tracking:
+            kept["tracking"] = self.tracking.model_dump()
         if self.attachments:
             kept["attachments"] = [attachment.model_dump() for attachment in self.attachments]
         if self.fallback:

@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from dashboard import actions
+from dashboard.admin.engagement import EngagementInline
 from dashboard.channel_page import ChannelSettingsInline
 from dashboard.filters import ListedFiltersOnly
 from dashboard.forms import ApiKeyForm, ProjectForm
@@ -42,7 +43,7 @@ class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ("paused",)
     search_fields = ("code", "name")
     show_full_result_count = False
-    inlines = (GrantInline, PushwooshInline, ChannelSettingsInline)
+    inlines = (GrantInline, PushwooshInline, ChannelSettingsInline, EngagementInline)
     fields = ("code", "name", "paused", "retry", "default_region")
 
     def has_delete_permission(self, request: HttpRequest, obj: Project | None = None) -> bool:

@@ -18,9 +18,21 @@ from dashboard.models import AlertChannel, AlertRule, BulkOperation, Incident, S
 from providers.models import ErrorMapping
 from tests.builders import make_account, make_device, make_endpoint, make_key, make_message, make_project
 from tests.dashboard.people import text
-from tracking.models import ApiKey, Batch, Delivery, Inbound, PurgeRun, Suppression, Switch, Unmatched
+from tracking.models import (
+    ApiKey,
+    Batch,
+    Consent,
+    ConsentState,
+    Delivery,
+    Inbound,
+    PurgeRun,
+    Suppression,
+    Switch,
+    Unmatched,
+)
 from tracking.selection import Filters
-from tracking.services import erase, exports, remap, suppress
+from tracking.services import consents, erase, exports, remap, suppress
+from tracking.services.consents import Asked, By
 
 pytestmark = pytest.mark.django_db
 
@@ -46,6 +58,7 @@ OTHER_PAGES = {
     "tracking_message_add": NOBODY,
     "tracking_batch_add": NOBODY,
     "tracking_inbound_add": NOBODY,
+    "tracking_consent_add": NOBODY,
     "tracking_unmatched_add": NOBODY,
     "tracking_switch_add": NOBODY,
     "tracking_endpoint_add": NOBODY,
@@ -156,6 +169,11 @@ def keys() -> dict[str, object]:
         body=b"{}",
         state="done",
     )
+    consents.put(
+        project_id=project.pk,
+        wanted=[(Asked("email", "ada@example.org", "newsletter"), ConsentState.GRANTED)],
+        by=By("api"),
+    )
     stray = Unmatched.objects.create(
         account=account, inbound_id=request.pk, item=0, receipt={}, why="x", received_at="2026-01-01T00:00:00Z"
     )
@@ -196,6 +214,7 @@ def keys() -> dict[str, object]:
         "endpoint": endpoint.pk,
         "delivery": delivery.pk,
         "device": make_device(project).pk,
+        "consent": Consent.objects.get().pk,
         "suppression": Suppression.objects.get().pk,
         "bulkoperation": BulkOperation.objects.create(
             kind="retry", query="", reason="x", rate=1, token=uuid4(), digest="x", who="someone"

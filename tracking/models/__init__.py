@@ -1,6 +1,8 @@
 """The tables of tracking, by theme."""
 
 from tracking.models.channel import ChannelMessage, ChannelSettings, ChatChannel, ChatMember, ChatUser, Membership
+from tracking.models.consent import Consent, ConsentChange, ConsentState
+from tracking.models.engagement import EngagementSettings, ShortLink, Tracked, Visit
 from tracking.models.export import Export, ExportFormat, ExportState
 from tracking.models.inbound import Inbound, InboundState, Nonce, Unmatched
 from tracking.models.installation import CheckRun
@@ -43,6 +45,9 @@ __all__ = [
     "ChatMember",
     "ChatUser",
     "CheckRun",
+    "Consent",
+    "ConsentChange",
+    "ConsentState",
     "Content",
     "Delivery",
     "DeliveryAttempt",
@@ -52,6 +57,7 @@ __all__ = [
     "Endpoint",
     "Erasure",
     "ErasureState",
+    "EngagementSettings",
     "Event",
     "EventType",
     "Export",
@@ -89,7 +95,10 @@ __all__ = [
     "RemapState",
     "Retention",
     "Scope",
+    "ShortLink",
     "Suppression",
     "Switch",
+    "Tracked",
     "Unmatched",
+    "Visit",
 ]

@@ -170,7 +170,7 @@ class Event(models.Model):
     occurred_at = models.DateTimeField()
     said_at = models.DateTimeField(null=True, help_text="The time that the receipt gave, before clamping.")
     recorded_at = models.DateTimeField()
-    source = models.CharField(max_length=10)  # api, admin, dispatch, provider, job
+    source = models.CharField(max_length=10)  # api, admin, dispatch, provider, job, engagement
     account_id = models.BigIntegerField(null=True)
     inbound_id = models.UUIDField(null=True)
     failure = models.CharField(max_length=20, null=True)  # noqa: DJ001

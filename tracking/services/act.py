@@ -17,7 +17,8 @@ from tracking.models import Content, Message, Project
 from tracking.models.channel import RECIPIENT
 from tracking.rows import MessageRow
 from tracking.schema import Invalid
-from tracking.services import route, submit, suppress
+from tracking.services import consents, route, submit
+from tracking.services.consents import Asked
 from tracking.services.idempotency import Key
 from tracking.services.record import Record, Source
 from tracking.services.route import NoRoute, Route
@@ -200,11 +201,13 @@ def _body(message_id: UUID) -> dict[str, Any]:
 def _check_retry(work: Record, row: MessageRow) -> None:
     if row.status not in RETRYABLE_BY_HAND:
         raise Refused(f"only a failed, bounced or unknown message can be sent again; this one is {row.status}")
-    _body(row.id)
+    body = _body(row.id)
     if row.expires_at and row.expires_at <= work.now:
         raise Refused(f"the message expired at {row.expires_at.isoformat(timespec='seconds')}")
-    if row.reason == Reason.SUPPRESSED and suppress.suppressed(row.project_id, [row.address()]):
-        raise Refused("the recipient is on the suppression list")
+    asked = Asked(*row.address(), body.get("purpose", ""))
+    stopped = consents.stopped(row.project_id, [asked]) if row.reason == Reason.SUPPRESSED else {}
+    if asked in stopped:
+        raise Refused(stopped[asked] or "the recipient is on the suppression list")
 
 
 def _account(row: MessageRow) -> int:

@@ -10,7 +10,7 @@ Lock order: messages in id order, then queue rows. The claim takes queue rows fi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +29,9 @@ from tracking.models import Project
 from tracking.policy import RetryPolicy
 from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
-from tracking.services import legs, suppress
+from tracking.services import consents, legs
+from tracking.services.consents import Asked
+from tracking.services.dress import Wardrobe
 from tracking.services.envelope import outbound
 from tracking.services.record import DISPATCH, Record, Source
 from tracking.statuses import Decision, Fact, FactKind, Status
@@ -141,7 +143,8 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
     work = Record(claimed)
     wanted = [row for key in claimed if (row := work.messages.get(key)) and row.status is Status.PENDING]
     bodies = _bodies(claimed)
-    stopped = _suppressed(wanted, now)
+    stopped = _stopped(wanted, bodies, now)
+    wardrobe = Wardrobe()
     start_before = now + timedelta(seconds=settings.LEASE_SECONDS - bound.adapter.timeout - 5)
     handovers, moved = [], []
     for row in wanted:
@@ -150,31 +153,38 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
         elif row.expires_at and row.expires_at <= now:
             work.decide(row, Decision.EXPIRE, source=DISPATCH)  # past its expires_at since the last look
         elif row.id in stopped:
-            work.decide(row, Decision.SUPPRESS, source=DISPATCH, text="suppressed since it was handed in")
+            work.decide(row, Decision.SUPPRESS, source=DISPATCH, text=stopped[row.id])
         elif (body := bodies.get(row.id)) is None:
             work.decide(row, Decision.REJECT, source=DISPATCH, text="its content was purged before it could be sent")
         else:
             key = f"{row.id}:{row.leg}:{row.operator_retries}"
             attempt = work.start_attempt(row, account_id=bound.account.pk, idempotency_key=key)
             message = outbound(row, attempt, body, bound.adapter.account.channel)
+            message = wardrobe.dressed(message, row, attempt, body)
             handovers.append(
                 Handover(bound.account.pk, bound.adapter, message, row.id, attempt.number, token, start_before)
             )
     moved += legs.after_failure(work, wanted, source=DISPATCH)
     staying = {handover.message_id for handover in handovers} | {row.id for row in moved}
     dropped = store.dropped([(key, token) for key in claimed if key not in staying])
-    work.save([dropped, store.moved([(row, token, now) for row in moved])])
+    work.save([dropped, store.moved([(row, token, now) for row in moved]), *wardrobe.writes()])
     return handovers
 
 
-def _suppressed(rows: Sequence[MessageRow], now: datetime) -> set[UUID]:
-    """Those that have waited for a while, and whose recipient was suppressed meanwhile."""
-    found: set[UUID] = set()
-    waited = [row for row in rows if now - ids.time_of(row.id) > RECHECK_AFTER]
+def _stopped(rows: Sequence[MessageRow], bodies: Mapping[UUID, dict[str, Any]], now: datetime) -> dict[UUID, str]:
+    """Those that have waited for a while, or go by another leg, and whose recipient is not to be sent to, and why."""
+    found: dict[UUID, str] = {}
+    waited = [row for row in rows if row.leg or now - ids.time_of(row.id) > RECHECK_AFTER]
     for project_id in {row.project_id for row in waited}:
-        mine = [row for row in waited if row.project_id == project_id]
-        listed = suppress.suppressed(project_id, [row.address() for row in mine])
-        found |= {row.id for row in mine if row.address() in listed}
+        asked = {
+            row.id: Asked(*row.address(), bodies.get(row.id, {}).get("purpose", ""))
+            for row in waited
+            if row.project_id == project_id
+        }
+        stopped = consents.stopped(project_id, set(asked.values()))
+        found |= {
+            key: stopped[each] or "suppressed since it was handed in" for key, each in asked.items() if each in stopped
+        }
     return found
 
 

@@ -42,7 +42,7 @@ def of_leg(body: dict[str, Any], leg: int) -> dict[str, Any]:
     """The content of a leg: its own, and what is said of the message whatever way it takes."""
     if not leg:
         return body
-    common = {name: body[name] for name in ("metadata", "category", "tags") if name in body}
+    common = {name: body[name] for name in ("metadata", "category", "tags", "purpose", "tracking") if name in body}
     own: dict[str, Any] = body["fallback"][leg - 1]
     return common | own
 

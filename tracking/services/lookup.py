@@ -52,7 +52,7 @@ def notification(project_id: int, message_id: UUID) -> Shape | None:
         "scheduled_at": message.scheduled_at,
         "expires_at": message.expires_at,
         "retry": message.retry,
-        **{name: kept.get(name) for name in ("sender", "reply_to", "subject")},
+        **{name: kept.get(name) for name in ("sender", "reply_to", "subject", "purpose")},
         **{name: kept.get(name, []) for name in ("cc", "bcc")},
         **{name: kept.get(name, {}) for name in ("headers", "variables", "metadata")},
         "attachments": [_without_content(item) for item in kept.get("attachments", ())],

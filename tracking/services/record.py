@@ -79,10 +79,10 @@ class Record:
 
     # --- what is put on record
 
-    def add_message(self, row: MessageRow, *, source: Source) -> None:
-        """A new message, with its first decision."""
+    def add_message(self, row: MessageRow, *, source: Source, text: str = "") -> None:
+        """A new message, with its first decision. `text`: why."""
         self.messages[row.id] = row
-        self._decision_event(row, row.decision, source=source, text="")
+        self._decision_event(row, row.decision, source=source, text=text)
 
     def start_attempt(self, row: MessageRow, *, account_id: int, idempotency_key: str) -> AttemptRow:
         """A hand-over is about to happen: on record before the provider is called."""

@@ -20,7 +20,8 @@ from tracking import clock, ids, partitions, parts, problem, schema, store, wake
 from tracking.models import Batch
 from tracking.rows import Leg, MessageRow
 from tracking.schema import FieldError, Invalid, Notification
-from tracking.services import legs, route, suppress
+from tracking.services import consents, legs, route
+from tracking.services.consents import Asked
 from tracking.services.idempotency import Answer, Key, Overtaken
 from tracking.services.record import Record, Source
 from tracking.services.route import NoRoute, Route
@@ -154,7 +155,7 @@ def _write(
         with transaction.atomic():
             size = sum(len(item.request.addresses) for item in wanted)
             batch = Batch.objects.create(project_id=sender.project_id, size=size).pk if batched else None
-            said = answer(_messages(sender, wanted, batch, _suppressed(sender, wanted)), batch)
+            said = answer(_messages(sender, wanted, batch, _stopped(sender, wanted)), batch)
             if key is not None:
                 key.keep(said)
         return said
@@ -163,34 +164,33 @@ def _write(
 
 
 def _message(sender: Sender, item: Wanted) -> list[dict[str, Any]]:
-    """One message: it is written, and its recipient looked for in the suppression list, in one statement."""
-    (recipient,) = item.request.addresses
-    pair = (item.request.channel, recipient)
+    """One message: it is written, and its recipient looked for among those who are not sent to, in one statement."""
+    (asked,) = _asked(item)
     try:
-        return _messages(sender, [item], None, set(), unless=suppress.listed(sender.project_id, *pair))
+        return _messages(sender, [item], None, {}, unless=consents.stopping(sender.project_id, asked))
     except store.Unwritten:
-        return _messages(sender, [item], None, {pair})
+        return _messages(sender, [item], None, _stopped(sender, [item]))
 
 
 def _messages(
     sender: Sender,
     wanted: Sequence[Wanted],
     batch: int | None,
-    listed: set[tuple[str, str]],
+    stopped: Mapping[Asked, str],
     *,
     unless: store.Condition | None = None,
 ) -> list[dict[str, Any]]:
-    """Write a message for each recipient; their shapes, in order. `listed`: (channel, address) of those suppressed."""
+    """Write a message for each recipient; their shapes, in order. `stopped`: who is not sent to, and why."""
     work = Record([])
     bodies: dict[UUID, dict[str, Any]] = {}
     queue: list[dict[str, Any]] = []
     ways: list[dict[str, Any]] = []
     shapes = []
     for item in wanted:
-        for recipient in item.request.addresses:
-            suppressed = (item.request.channel, recipient) in listed and not item.request.followed
+        for recipient, asked in zip(item.request.addresses, _asked(item), strict=True):
+            suppressed = asked in stopped and not item.request.followed
             row = _row(sender, item, recipient, batch, suppressed=suppressed)
-            work.add_message(row, source=sender.source)
+            work.add_message(row, source=sender.source, text=stopped[asked] if suppressed else "")
             bodies[row.id] = item.body
             if item.request.followed:
                 _follow(work, row, item, sender.source)
@@ -207,14 +207,14 @@ def _messages(
     return [new_message(row, code) for row, code in shapes]
 
 
-def _suppressed(sender: Sender, wanted: Sequence[Wanted]) -> set[tuple[str, str]]:
-    pairs = {
-        (item.request.channel, recipient)
-        for item in wanted
-        if not item.request.followed
-        for recipient in item.request.addresses
-    }
-    return suppress.suppressed(sender.project_id, pairs) if pairs else set()
+def _asked(item: Wanted) -> list[Asked]:
+    request = item.request
+    return [Asked(request.channel, recipient, request.purpose) for recipient in request.addresses]
+
+
+def _stopped(sender: Sender, wanted: Sequence[Wanted]) -> dict[Asked, str]:
+    asked = {each for item in wanted if not item.request.followed for each in _asked(item)}
+    return consents.stopped(sender.project_id, asked) if asked else {}
 
 
 def _row(sender: Sender, item: Wanted, recipient: str, batch: int | None, *, suppressed: bool) -> MessageRow:

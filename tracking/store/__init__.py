@@ -21,6 +21,7 @@ from tracking.store.writing import (
     contents,
     deltas,
     events,
+    inserted,
     messages,
     write,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "events",
     "finished_deliveries",
     "history_of",
+    "inserted",
     "known_events",
     "legs",
     "legs_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from tracking.api.v1 import analytics, devices, docs, erasures, exports, views, webhooks
+from tracking.api.v1 import analytics, consents, devices, docs, erasures, exports, views, webhooks
 
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
@@ -41,5 +41,7 @@ urlpatterns = [
     path("devices", devices.Devices.as_view(), name="devices"),
     path("devices/<str:device>", devices.Device.as_view(), name="device"),
     path("", include("tracking.api.v1.channel_urls")),
+    path("consents", consents.Consents.as_view(), name="consents"),
+    path("consents/batch", consents.ConsentBatch.as_view(), name="consent-batch"),
     path("<path:rest>", views.Nowhere.as_view()),
 ]
