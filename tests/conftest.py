@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings as django_settings
 
-from tracking import accounts, subscribers, wake
+from tracking import accounts, followers, subscribers, wake
 from tracking.services import route
 
 
@@ -29,3 +29,4 @@ def nothing_kept() -> None:
     accounts.forget()
     route.forget()
     subscribers.forget()
+    followers.forget()

@@ -42,7 +42,7 @@ class Job:
 JOBS = [
     Job("tick", 1, "starts loops that are missing, writes the heartbeat"),
     Job("ensure_partitions", 60, "makes the partitions of the weeks ahead"),
-    Job("prune", 30, "forgets old idempotency keys, nonces, tasks, webhook deliveries, the metrics of single minutes"),
+    Job("prune", 30, "forgets old idempotency keys, nonces, tasks, webhook deliveries, stream events, metric minutes"),
     Job("nightly_check", 1440, "recounts, and reports what does not agree"),
 ]
 LAST_RUN = "job:"  # how the names of heartbeats of jobs begin

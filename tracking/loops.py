@@ -25,7 +25,7 @@ from tracking import accounts, collector, wake
 from tracking.bell import Bell
 from tracking.models import Heartbeat
 from tracking.publisher import Publisher
-from tracking.services import dispatch, receive, rollup
+from tracking.services import dispatch, receive, rollup, stream
 
 log = logging.getLogger(__name__)
 
@@ -304,8 +304,9 @@ def run_publish(slot: int, *, seconds: float, others: Callable[[], None], handin
             if clock.housekeeping():
                 beat(PUBLISH, slot, {"in_flight": publisher.in_flight})
                 others()
+            numbered = stream.number_committed()
             done, soonest = publisher.step()
-            if not done:
+            if not done and not numbered:
                 _wait(listener, publisher, soonest)
 
     return _send(PUBLISH, slot, publisher, work, handing_on, until)

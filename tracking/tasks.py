@@ -9,7 +9,7 @@ from django.conf import settings
 from providers import rotation
 from tracking import jobs, loops, partitions
 from tracking.models import IdempotencyKey, Nonce
-from tracking.services import check_run, deliveries, rollup
+from tracking.services import check_run, deliveries, rollup, stream
 from tracking.services import remap as service
 
 SLICE = 15.0  # seconds
@@ -67,6 +67,7 @@ def prune() -> None:
     rotation.forget_expired()
     rollup.drop_minutes()
     deliveries.prune(now)
+    stream.prune(now, hours=settings.STREAM_HOURS)
 
 
 def nightly_check() -> None:

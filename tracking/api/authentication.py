@@ -59,10 +59,10 @@ def forget() -> None:
 
 class KeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Caller, Caller] | None:
-        key = _presented(request)
+        key = presented(request.META.get("HTTP_AUTHORIZATION"), request.META.get("HTTP_X_API_KEY"))
         if key is None:
             return None
-        caller = _caller(key)
+        caller = caller_of(key)
         if caller is None:
             raise AuthenticationFailed("The API key is not valid.")
         return caller, caller
@@ -71,18 +71,17 @@ class KeyAuthentication(BaseAuthentication):
         return 'Bearer realm="postroom"'
 
 
-def _presented(request: Request) -> str | None:
-    header: str | None = request.META.get("HTTP_AUTHORIZATION")
-    if header is not None:
-        scheme, _, value = header.partition(" ")
+def presented(authorization: str | None, x_api_key: str | None) -> str | None:
+    """The key in either header. Raises AuthenticationFailed."""
+    if authorization is not None:
+        scheme, _, value = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise AuthenticationFailed("Use `Authorization: Bearer <key>` or `X-API-Key: <key>`.")
         return value.strip()
-    other: str | None = request.META.get("HTTP_X_API_KEY")
-    return None if other is None else other.strip()
+    return None if x_api_key is None else x_api_key.strip()
 
 
-def _caller(key: str) -> Caller | None:
+def caller_of(key: str) -> Caller | None:
     mark, _, rest = key.partition("_")
     prefix = rest.partition("_")[0]
     if mark != "pr" or not prefix.isascii() or not prefix.isalnum() or len(prefix) > 12:

@@ -17,6 +17,7 @@ from tracking.models.stats import (
     MetricQuarter,
     MetricSeal,
 )
+from tracking.models.stream import Follower, StreamEvent
 
 __all__ = [
     "ApiKey",
@@ -31,6 +32,7 @@ __all__ = [
     "Endpoint",
     "Event",
     "EventType",
+    "Follower",
     "Grant",
     "Heartbeat",
     "IdempotencyKey",
@@ -50,6 +52,7 @@ __all__ = [
     "Remap",
     "RemapState",
     "Scope",
+    "StreamEvent",
     "Suppression",
     "Switch",
     "Unmatched",

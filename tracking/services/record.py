@@ -2,7 +2,8 @@
 
 A `Record` is the work of one transaction on a set of messages: it locks them in id order (so that any number of
 loops never deadlock), takes facts and decisions, and writes the consequences: events, attempts, statuses, metric
-deltas, outgoing webhooks, suppressions, and the end of a waiting retry that a late delivery made pointless.
+deltas, outgoing webhooks, what streams tell, suppressions, and the end of a waiting retry that a late delivery made
+pointless.
 
     with transaction.atomic():
         work = Record(message_ids)
@@ -22,7 +23,7 @@ from uuid import UUID
 
 from tracking import counters, store, wake
 from tracking.rows import AttemptRow, MessageRow
-from tracking.services import outgoing, suppress
+from tracking.services import outgoing, stream, suppress
 from tracking.statuses import Attempt, Decision, Fact, FactKind, Status, fold, learn
 
 FUTURE_TOLERANCE = timedelta(minutes=5)  # a receipt's time is clamped to [attempt start, received + this]
@@ -176,17 +177,19 @@ class Record:
         new_attempts = store.attempts(self._new_attempts)
         changes = [self._change(row) for row in (*created, *changed)]
         told = outgoing.of_changes([self._step(change) for change in changes], self.now)
+        streamed = stream.of_changes(((change.message, change.before) for change in changes), self.now)
         store.write(
             [
                 *(store.events(self._events), store.messages(created), new_attempts, deltas),
                 store.changed_attempts(self._changed_attempts(changed)),
                 store.changed_messages((row, self._before[row.id]) for row in changed),
                 told,
+                streamed,
                 *also,
             ],
             unless=unless,
         )
-        if told.rows:
+        if told.rows or streamed.rows:
             wake.after_commit(wake.PUBLISH)
         self._events = []
         suppress.add(self._suppress)
