@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 import requests
 from django.db import connection
 
+from tests.benchmarks.crowd import Crowd
 from tests.builders import make_account, make_key, make_project
 from tests.tracking.lives import fail, queue_message
 from tests.tracking.streaming import Servers, Stream, Told, until
@@ -210,6 +212,39 @@ def test_a_client_that_takes_nothing_is_dropped_and_the_others_are_not(servers: 
     assert len(slow.changes()) < 60_001
     resumed = Stream(servers.stream_port, key, last=slow.last)
     resumed.until(lambda: len(resumed.changes()) + len(slow.changes()) == 60_001, 60)
+
+
+def test_a_thousand_open_streams_do_not_slow_the_api_down(tmp_path: Path, project: Project) -> None:
+    """Each follows a message of its own, and hears of that one. `make bench` has the figures."""
+    servers = Servers(tmp_path, STREAMS_PER_KEY="2000")
+    try:
+        account, key = make_account(project), make_key(project)
+        alone = seconds_to_submit(servers, key)
+        messages = [queue_message(project, account) for _ in range(1_000)]
+        crowd = Crowd(servers.stream_port, key, [f"?notification_id={message}" for message in messages])
+        try:
+            assert seconds_to_submit(servers, key) < 3 * alone, "on a machine that others share"
+            for message in messages:
+                fail(message)
+            until(lambda: crowd.changes == 1_000, 60)
+            assert not crowd.broken
+        finally:
+            crowd.close()
+    finally:
+        servers.close()
+
+
+def seconds_to_submit(servers: Servers, key: str) -> float:
+    """The median of 60, one after another."""
+    body = {"channel": "email", "recipient": "ada@example.org", "content": {"text": "Hello"}}
+    session, took = requests.Session(), []
+    session.trust_env = False
+    for _ in range(60):
+        began = time.perf_counter()
+        answer = session.post(f"{servers.url}/v1/notifications", json=body, headers={"Authorization": f"Bearer {key}"})
+        took.append(time.perf_counter() - began)
+        assert answer.status_code == 202
+    return statistics.median(took)
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ class Record:
             ],
             unless=unless,
         )
-        if told.rows or streamed.rows:
+        if told.rows:
             wake.after_commit(wake.PUBLISH)
         self._events = []
         suppress.add(self._suppress)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0  # seconds: a lost wake-up costs no more than this
 AT_ONCE = 500  # events: half of what may wait for a client, so that one which keeps up is never dropped
-GAP = 0.1  # seconds between two looks while there is much: a write to each client costs as much as many events
+GAP = 0.1  # seconds between two looks while there is very much
 CHORES = 15.0  # seconds between two looks at keys, and between two heartbeats
 _AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 
@@ -63,11 +63,12 @@ class Tail(threading.Thread):
             if events:
                 self._position = events[-1].number
                 self._call(self._hub.deliver, events)
-                time.sleep(GAP)
+            if len(events) == AT_ONCE:
+                time.sleep(GAP)  # clients are given the time to take them
             if time.monotonic() >= self._chores_at:
                 self._chores_at = time.monotonic() + CHORES
                 self._do_chores()
-            if not events:
+            if len(events) < AT_ONCE:
                 listener.wait(LOOK_EVERY)
 
     def _begin(self, position: int) -> None:
