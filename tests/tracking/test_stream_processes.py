@@ -48,6 +48,7 @@ def test_a_stream_tells_of_what_happens_and_nothing_else(servers: Servers, proje
     filtered = Stream(servers.stream_port, key, "?status=failed&channel=email,sms").ready()
     foreign = Stream(servers.stream_port, make_key(other)).ready()
     message = queue_message(project, account)
+    stream.until(stream.changes)
     one = Stream(servers.stream_port, key, f"?notification_id={message}").ready()
     queue_message(project, account)
     fail(message)
@@ -185,7 +186,7 @@ def test_a_revoked_key_and_a_limit_end_streams(tmp_path: Path, project: Project)
         refused = get(f"{servers.stream_url}/v1/stream", key)
         assert refused.status_code == 429 and refused.headers["Retry-After"] and "3 streams" in refused.json()["detail"]
         streams[0].close()
-        until(lambda: Stream(servers.stream_port, key).ready(), 5)
+        until(lambda: admitted(servers, key), 10)
         ApiKey.objects.filter(prefix=key.split("_")[1]).update(revoked=True)
         began = time.monotonic()
         while streams[1].read(1):
@@ -194,6 +195,13 @@ def test_a_revoked_key_and_a_limit_end_streams(tmp_path: Path, project: Project)
         assert servers.stream.stop() < 6, "SIGTERM ends open streams"
     finally:
         servers.close()
+
+
+def admitted(servers: Servers, key: str) -> bool:
+    """Is there room for one more?"""
+    stream = Stream(servers.stream_port, key)
+    stream.until(lambda: stream.status)
+    return stream.status == 200
 
 
 def test_a_client_that_takes_nothing_is_dropped_and_the_others_are_not(servers: Servers, project: Project) -> None:
