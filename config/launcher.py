@@ -1,7 +1,8 @@
 """`python -m config.launcher demo|run`: everything that `make demo` and `make run` start, watch and stop.
 
-One process tree: web server, cluster of workers and, for the demo, a traffic generator; beside it the private
-PostgreSQL where no DATABASE_URL is given. PORT, PUBLIC_URL, DATABASE_URL and PG_BINDIR are honoured.
+One process tree: web server, stream process, cluster of workers and, for the demo, a traffic generator; beside it
+the private PostgreSQL where no DATABASE_URL is given. PORT, STREAM_PORT, PUBLIC_URL, DATABASE_URL and PG_BINDIR
+are honoured.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ STATE = BASE / ".state"
 LOGS = STATE / "logs"
 KEY_FILE = STATE / "demo_key"
 SETTLED = "0.5"  # messages a second: more would dwarf the made-up history on the charts
-SERVERS = 2  # of the programs, how many there must be before the traffic starts
+SERVERS = 3  # of the programs, how many there must be before the traffic starts
 WEB_WORKERS, WEB_THREADS = "2", "8"  # for two cores; each thread may hold a database connection
 READY_SECONDS = 120.0
 HOPELESS_DEATHS = 3  # of one program during the start
@@ -50,6 +51,10 @@ class Plan:
     private_database: bool
 
     @property
+    def stream_port(self) -> int:
+        return int(self.environment.get("STREAM_PORT") or self.port + 1)
+
+    @property
     def local_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
@@ -62,13 +67,16 @@ def make_plan(mode: str, environment: Mapping[str, str]) -> Plan:
     text = environment.get("PORT") or "8000"
     if not text.isdigit() or not 0 < int(text) < 65536:
         raise Refused(f"PORT={text} is not a port number.")
+    second = environment.get("STREAM_PORT") or str(int(text) + 1)
+    if not second.isdigit() or not 0 < int(second) < 65536 or second == text:
+        raise Refused(f"STREAM_PORT={second} is not a port number of its own.")
     for name in ("WEB_WORKERS", "WEB_THREADS"):
         number = environment.get(name) or "1"
         if not (number.isascii() and number.isdecimal() and int(number) > 0):
             raise Refused(f"{name}={number} is not a whole number above 0.")
     if not (environment.get("DATABASE_URL") or "postgres://").startswith(("postgres://", "postgresql://")):
         raise Refused("DATABASE_URL must look like postgres://user:password@host:port/name.")
-    kept = {**environment, "PORT": text, "PYTHONUNBUFFERED": "1"}
+    kept = {**environment, "PORT": text, "STREAM_PORT": second, "PYTHONUNBUFFERED": "1"}
     return Plan(mode, int(text), kept, private_database=not environment.get("DATABASE_URL"))
 
 
@@ -86,10 +94,10 @@ def only_launcher() -> Iterator[None]:
 
 
 def check_port(plan: Plan) -> None:
-    if not pgsystem.port_free(plan.port):
-        raise Refused(
-            f"Port {plan.port} is taken. Choose another one with PORT, such as: PORT={plan.port + 1} make {plan.mode}"
-        )
+    for name, port in (("PORT", plan.port), ("STREAM_PORT", plan.stream_port)):
+        if not pgsystem.port_free(port):
+            another = f"{name}={port + 1} make {plan.mode}"
+            raise Refused(f"Port {port} is taken. Choose another one with {name}, such as: {another}")
 
 
 def programs(plan: Plan, database: str) -> list[Program]:
@@ -102,11 +110,19 @@ def programs(plan: Plan, database: str) -> list[Program]:
         *("--http", "1", "--no-ws", "--workers", workers, "--blocking-threads", threads),
         *("--workers-kill-timeout", "8", "--respawn-failed-workers", "config.wsgi:application"),
     ]
+    # one process for any number of streams; each open one counts as a request under way
+    stream = [
+        *(sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1"),
+        *("--port", str(plan.stream_port), "--http", "1", "--no-ws", "--workers", "1", "--backlog", "4096"),
+        *("--backpressure", "20000", "--workers-kill-timeout", "4", "--respawn-failed-workers"),
+        "config.asgi:application",
+    ]
     cluster = [*manage, "work"]
     traffic = [*manage, "generate_traffic", "--url", plan.local_url, "--key-file", str(KEY_FILE)]
     traffic += ["--rate", "5", "--settle", SETTLED]
     wanted = [
         Program("cluster", cluster, {**common, "POSTROOM_ROLE": "cluster"}, LOGS / "cluster.log", CLUSTER_GRACE),
+        Program("stream", stream, {**common, "POSTROOM_ROLE": "stream"}, LOGS / "stream.log"),
         Program("web", web, {**common, "POSTROOM_ROLE": "web"}, LOGS / "web.log"),
     ]
     if plan.mode == "demo":
@@ -206,7 +222,7 @@ class Launcher:
         return True
 
     def _await_ready(self) -> bool:
-        say(f"Starting the web server and the workers; their output goes to {LOGS}/*.log …")
+        say(f"Starting the web server, the streams and the workers; their output goes to {LOGS}/*.log …")
         deadline = time.monotonic() + READY_SECONDS
         code, body = 0, ""
         while not self.stop.wait(0.5) and time.monotonic() < deadline and self._hopeful():

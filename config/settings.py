@@ -10,6 +10,7 @@ import tomllib
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import environ
 
@@ -38,7 +39,7 @@ def _kept_secret(name: str) -> str:
     return path.read_text()
 
 
-ROLE = env.str("POSTROOM_ROLE", default="other")  # web, cluster or other: says who may pool connections
+ROLE = env.str("POSTROOM_ROLE", default="other")  # web, stream, cluster or other: says who may pool connections
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = _kept_secret("SECRET_KEY")
 # Seals providers' credentials. The first key seals, the others still open: put a new one in front to rotate.
@@ -247,6 +248,11 @@ IDEMPOTENCY_HOURS = 24
 # Networks of our own that webhooks may be sent to, as 10.1.0.0/16: every other private address is refused.
 WEBHOOK_NETWORKS = tuple(ip_network(each) for each in env.list("WEBHOOK_NETWORKS", default=[]))
 WEBHOOK_RETENTION_DAYS = env.int("WEBHOOK_RETENTION_DAYS", default=30)
+# Streams and long polls are answered by a process of their own; this is where clients are sent for them.
+STREAM_PORT = env.int("STREAM_PORT", default=PORT + 1)
+STREAM_URL = env.str("STREAM_URL", default=f"http://{urlsplit(PUBLIC_URL).hostname}:{STREAM_PORT}").rstrip("/")
+STREAM_HOURS = env.int("STREAM_HOURS", default=24)  # for which a stream that broke off can be resumed
+STREAMS_PER_KEY = env.int("STREAMS_PER_KEY", default=200)  # open at once, long polls included
 
 # Files of exports: a directory that the web processes and the workers share.
 EXPORT_DIR = Path(env.str("EXPORT_DIR", default=str(STATE_DIR / "exports")))

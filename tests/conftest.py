@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings as django_settings
 
-from tracking import accounts, rate, subscribers, wake
+from tracking import accounts, followers, rate, subscribers, wake
 from tracking.engagement import projects
 from tracking.services import route
 
@@ -32,3 +32,4 @@ def nothing_kept() -> None:
     subscribers.forget()
     rate.forget()
     projects.forget()
+    followers.forget()

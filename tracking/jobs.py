@@ -42,7 +42,7 @@ class Job:
 JOBS = [
     Job("tick", 1, "starts loops that are missing, writes the heartbeat"),
     Job("ensure_partitions", 60, "makes the partitions of the weeks ahead"),
-    Job("prune", 30, "forgets old idempotency keys, nonces, tasks, webhook deliveries, the metrics of single minutes"),
+    Job("prune", 30, "forgets old idempotency keys, nonces, tasks, webhook deliveries, stream events, metric minutes"),
     Job("nightly_purge", 1440, "purges what is past its retention"),
     Job("export_tick", 1, "goes on with exports whose worker died, removes files whose time is over"),
     Job("push_logs", 1, "goes on with tracking logs whose worker is gone, and removes those that have expired"),

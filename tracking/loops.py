@@ -21,11 +21,11 @@ import psycopg
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from tracking import accounts, collector, wake
+from tracking import accounts, collector, followers, wake
 from tracking.bell import Bell
 from tracking.models import Heartbeat
 from tracking.publisher import Publisher
-from tracking.services import dispatch, legs, receive, rollup, visits
+from tracking.services import dispatch, legs, receive, rollup, stream, visits
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ DISPATCH, RECEIVE, PUBLISH = "dispatch", "receive", "publish"
 _CHANNELS = {DISPATCH: wake.DISPATCH, RECEIVE: wake.RECEIVE, PUBLISH: wake.PUBLISH}
 _LOCKS = {DISPATCH: 7001, RECEIVE: 7002, PUBLISH: 7003}  # the first half of each loop's advisory lock
 LOOK_EVERY = 1.0  # seconds: a lost wake-up costs no more than this
+NUMBER_EVERY = 0.1  # seconds, while somebody follows a project
 HOUSEKEEPING = 2.0  # seconds between two looks at leases, expiry, unmatched receipts and the other loops
 DRAIN = 20.0  # seconds that hand-overs under way are waited for when a loop ends
 OUTCOMES = 500  # at most in one transaction
@@ -308,16 +309,34 @@ def run_publish(slot: int, *, seconds: float, others: Callable[[], None], handin
     publisher = Publisher()
 
     def work(listener: wake.Listener) -> None:
-        clock = _Clock(seconds)
+        clock, numbering = _Clock(seconds), _Numbering()
         while clock.running():
             if clock.housekeeping():
                 beat(PUBLISH, slot, {"in_flight": publisher.in_flight})
                 others()
+            pause = numbering.step()
             done, soonest = publisher.step()
             if not done:
-                _wait(listener, publisher, soonest)
+                _wait(listener, publisher, min(soonest, pause))
 
     return _send(PUBLISH, slot, publisher, work, handing_on, until)
+
+
+class _Numbering:
+    """Looks for changes that streams are to be told of, so often as they may be late. Nobody wakes the loop for them:
+    that would cost every transaction that changes a message, and a commit for each of them here."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def step(self) -> float:
+        """The seconds until the next look."""
+        if (left := self._next - time.monotonic()) > 0:
+            return left
+        stream.number_committed()
+        pause = NUMBER_EVERY if followers.projects() else LOOK_EVERY
+        self._next = time.monotonic() + pause
+        return pause
 
 
 class _Clock:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 DISPATCH = "postroom_dispatch"
 RECEIVE = "postroom_receive"
 PUBLISH = "postroom_publish"
+STREAM = "postroom_stream"
 _STOP = ""
 MIN_GAP = 0.005  # seconds between two NOTIFYs of one process
 

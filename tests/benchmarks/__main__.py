@@ -14,7 +14,10 @@ from pathlib import Path
 from config import devpg
 from tests.benchmarks import database
 
-FAMILIES = ("receipts", "receipt_accept", "submit", "dispatch", "smtp", "bulk_status", "exports", "purge", "console")
+FAMILIES = (
+    *("receipts", "receipt_accept", "submit", "stream", "dispatch", "smtp", "bulk_status", "exports", "purge"),
+    "console",
+)
 
 
 def arguments() -> argparse.Namespace:

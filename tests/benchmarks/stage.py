@@ -90,6 +90,22 @@ class Stage:
         return self._port
 
     @contextmanager
+    def streams(self) -> Iterator[int]:
+        """The port of a stream process, with a publish loop beside it."""
+        port = pgsystem.any_free_port()
+        environment = {**self._environment("stream"), "STREAM_PORT": str(port), "STREAMS_PER_KEY": "2000"}
+        plan = launcher.Plan("run", port - 1, environment, private_database=False)
+        stream = next(p for p in launcher.programs(plan, self.url) if p.name == "stream")
+        stream.log = self.logs / "stream.log"
+        try:
+            stream.start()
+            with self.loops("publish"):
+                self._await(stream, lambda: not pgsystem.port_free(port))
+                yield port
+        finally:
+            stream.stop()
+
+    @contextmanager
     def loops(self, name: str, count: int = 1) -> Iterator[None]:
         """`count` processes of a resident loop (tests.benchmarks.worker)."""
         Heartbeat.objects.filter(name__startswith=name).delete()

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.worker dispatch|receive SLOT`: a resident loop in its own process, until SIGTERM."""
+"""`python -m tests.benchmarks.worker dispatch|receive|publish SLOT`: a resident loop, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def main(name: str, slot: int) -> None:
     from tracking import loops
 
     instant.register()
-    run = {loops.DISPATCH: loops.run_dispatch, loops.RECEIVE: loops.run_receive}[name]
-    run(slot, seconds=HOUR, others=lambda: None, handing_on=lambda: None)
+    runs = {loops.DISPATCH: loops.run_dispatch, loops.RECEIVE: loops.run_receive, loops.PUBLISH: loops.run_publish}
+    runs[name](slot, seconds=HOUR, others=lambda: None, handing_on=lambda: None)
 
 
 if __name__ == "__main__":

@@ -89,8 +89,19 @@ def test_each_program_knows_its_role_and_database():
     roles = {
         p.name: (p.environment["POSTROOM_ROLE"], p.environment["DATABASE_URL"]) for p in launcher.programs(plan, "url")
     }
-    assert roles == {"cluster": ("cluster", "url"), "web": ("web", "url"), "traffic": ("other", "url")}
-    assert [p.name for p in launcher.programs(launcher.make_plan("run", {}), "url")] == ["cluster", "web"]
+    assert roles == {name: (name, "url") for name in ("cluster", "stream", "web")} | {"traffic": ("other", "url")}
+    assert [p.name for p in launcher.programs(launcher.make_plan("run", {}), "url")] == ["cluster", "stream", "web"]
+
+
+def test_streams_have_a_port_of_their_own():
+    assert launcher.make_plan("run", {"PORT": "8123"}).stream_port == 8124
+    plan = launcher.make_plan("run", {"PORT": "8123", "STREAM_PORT": "9000"})
+    (stream,) = (p for p in launcher.programs(plan, "url") if p.name == "stream")
+    assert "config.asgi:application" in stream.command and "9000" in stream.command
+    assert plan.environment["STREAM_PORT"] == "9000", "the web process tells clients where it is"
+    for port in ("8123", "none", "0"):
+        ended = launch("run", PORT="8123", STREAM_PORT=port)
+        assert (ended.returncode, ended.stderr) == (2, f"STREAM_PORT={port} is not a port number of its own.\n")
 
 
 def test_the_example_is_valid_json_behind_curl():
@@ -162,7 +173,12 @@ class Demo:
             text=True,
             check=False,
         ).stdout
-        words = {"cluster": "manage.py work", "web": "granian", "traffic": "generate_traffic"}
+        words = {
+            "cluster": "manage.py work",
+            "stream": "config.asgi",
+            "web": "config.wsgi",
+            "traffic": "generate_traffic",
+        }
         lines = listed.splitlines()
         return {name: int(line.split()[0]) for name, word in words.items() for line in lines if word in line}
 
@@ -214,7 +230,8 @@ def test_the_demo_runs_heals_and_leaves_nothing_behind(demo: Callable[[], Demo])
     first.wait_until_ready()
     assert re.search(r"Login: operator +Password: \S{12,} ", first.shown)
     assert get(f"http://127.0.0.1:{first.port}/readyz") == 200
-    assert set(first.programs()) == {"cluster", "web", "traffic"}
+    assert set(first.programs()) == {"cluster", "stream", "web", "traffic"}
+    assert get(f"http://127.0.0.1:{first.port + 1}/healthz") == 200
 
     curl = first.shown.partition("Send a message:\n")[2].partition("Logs")[0].strip()
     answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True)

@@ -60,10 +60,10 @@ def forget() -> None:
 
 class KeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Caller, Caller] | None:
-        key = _presented(request)
+        key = presented(request.META.get("HTTP_AUTHORIZATION"), request.META.get("HTTP_X_API_KEY"))
         if key is None:
             return None
-        caller = _caller(key)
+        caller = caller_of(key)
         if caller is None:
             raise AuthenticationFailed("The API key is not valid.")
         return caller, caller
@@ -72,38 +72,29 @@ class KeyAuthentication(BaseAuthentication):
         return 'Bearer realm="postroom"'
 
 
-def caller_of(key: str) -> Caller | None:
-    """For clients that bring their key in a way of their own."""
-    return _caller(key)
-
-
-def caller_of_prefix(prefix: str) -> Caller | None:
-    """Whether what was opened with a key is still good: for sessions that name it."""
-    return _known(prefix)
-
-
-def _presented(request: Request) -> str | None:
-    header: str | None = request.META.get("HTTP_AUTHORIZATION")
-    if header is not None:
-        scheme, _, value = header.partition(" ")
+def presented(authorization: str | None, x_api_key: str | None) -> str | None:
+    """The key in either header. Raises AuthenticationFailed."""
+    if authorization is not None:
+        scheme, _, value = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise AuthenticationFailed("Use `Authorization: Bearer <key>` or `X-API-Key: <key>`.")
         return value.strip()
-    other: str | None = request.META.get("HTTP_X_API_KEY")
-    return None if other is None else other.strip()
+    return None if x_api_key is None else x_api_key.strip()
 
 
-def _caller(key: str) -> Caller | None:
+def caller_of(key: str) -> Caller | None:
+    """Whose key this is; also for interfaces that take it elsewhere than in a header."""
     mark, _, rest = key.partition("_")
     prefix = rest.partition("_")[0]
     if mark != "pr" or not prefix.isascii() or not prefix.isalnum() or len(prefix) > 12:
         return None
-    caller = _known(prefix)
+    caller = caller_of_prefix(prefix)
     hashed = sha256(key.encode("utf-8", "surrogateescape")).digest()
     return caller if caller is not None and hmac.compare_digest(hashed, caller.hashed) else None
 
 
-def _known(prefix: str) -> Caller | None:
+def caller_of_prefix(prefix: str) -> Caller | None:
+    """Whether what was opened with a key is still good: for sessions that name it."""
     until, caller = _kept.get(prefix, (0.0, None))
     if caller is not None and time.monotonic() < until:
         return caller

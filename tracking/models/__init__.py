@@ -34,6 +34,7 @@ from tracking.models.stats import (
     MetricQuarter,
     MetricSeal,
 )
+from tracking.models.stream import Follower, StreamEvent
 
 __all__ = [
     "ApiKey",
@@ -63,6 +64,7 @@ __all__ = [
     "Export",
     "ExportFormat",
     "ExportState",
+    "Follower",
     "Grant",
     "Heartbeat",
     "IdempotencyKey",
@@ -96,6 +98,7 @@ __all__ = [
     "Retention",
     "Scope",
     "ShortLink",
+    "StreamEvent",
     "Suppression",
     "Switch",
     "Tracked",

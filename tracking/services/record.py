@@ -2,7 +2,8 @@
 
 A `Record` is the work of one transaction on a set of messages: it locks them in id order (so that any number of
 loops never deadlock), takes facts and decisions, and writes the consequences: events, attempts, statuses, metric
-deltas, outgoing webhooks, suppressions, and the end of a waiting retry that a late delivery made pointless.
+deltas, outgoing webhooks, what streams tell, suppressions, and the end of a waiting retry that a late delivery made
+pointless.
 
     with transaction.atomic():
         work = Record(message_ids)
@@ -22,7 +23,7 @@ from uuid import UUID
 
 from tracking import counters, store, wake
 from tracking.rows import AttemptRow, MessageRow
-from tracking.services import devices, outgoing, suppress
+from tracking.services import devices, outgoing, stream, suppress
 from tracking.services.route import Route
 from tracking.statuses import Attempt, Decision, Fact, FactKind, Status, learn
 
@@ -194,6 +195,7 @@ class Record:
         new_attempts = store.attempts(self._new_attempts)
         changes = [self._change(row) for row in (*created, *changed)]
         told = outgoing.of_changes([self._step(change) for change in changes], self.now)
+        streamed = stream.of_changes(((change.message, change.before) for change in changes), self.now)
         store.write(
             [
                 *(store.events(self._events), store.messages(created), new_attempts, deltas),
@@ -201,6 +203,7 @@ class Record:
                 store.changed_messages((row, self._before[row.id]) for row in changed),
                 told,
                 *self._legs(),
+                streamed,
                 *also,
             ],
             unless=unless,

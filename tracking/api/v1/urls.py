@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from tracking.api.v1 import analytics, consents, devices, docs, erasures, exports, views, webhooks
+from tracking.api.v1 import analytics, consents, devices, docs, erasures, exports, streams, views, webhooks
 
 urlpatterns = [
     path("notifications", views.Notifications.as_view(), name="notifications"),
     path("notifications/batch", views.NotificationBatch.as_view(), name="notification-batch"),
     path("notifications/bulk-status", views.BulkStatus.as_view(), name="bulk-status"),
-    path("notifications/<str:notification>", views.Notification.as_view(), name="notification"),
+    path("notifications/<str:notification>", streams.Notification.as_view(), name="notification"),
     path("notifications/<str:notification>/events", views.Events.as_view(), name="notification-events"),
     path("notifications/<str:notification>/retry", views.Retry.as_view(), name="notification-retry"),
     path("notifications/<str:notification>/cancel", views.Cancel.as_view(), name="notification-cancel"),
+    path("stream", streams.Stream.as_view(), name="stream"),
     path("batches/<str:batch>", views.Batch.as_view(), name="batch"),
     path("erasures", erasures.Erasures.as_view(), name="erasures"),
     path("erasures/<str:erasure>", erasures.Erasure.as_view(), name="erasure"),
