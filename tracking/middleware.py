@@ -16,19 +16,16 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from tracking import problem
-from tracking.api import problems
+from tracking.api import problems, refusals, throttle
 
 log = logging.getLogger(__name__)
 
 # psycopg's own appear where a connection is used beside Django's
 AWAY = (OperationalError, InterfaceError, errors.OperationalError, errors.InterfaceError, PoolTimeout, PoolClosed)
 
-FOR_PROGRAMS = ("/v1", "/api", "/hooks")
-
 
 class Problems:
-    """A foreign Host header is refused in one line of the log; HTML below /v1 and /hooks becomes a problem document."""
+    """A foreign Host header is refused in one line of the log; HTML for programs becomes what their interface says."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -42,23 +39,21 @@ class Problems:
             detail = "This host is not served here: see ALLOWED_HOSTS."
         else:
             response, detail = self.get_response(request), ""
-        if _for_programs(request) and response.status_code >= 400:
-            _as_problem(response, detail)
+        form = refusals.form_of(request.path_info)
+        if form and response.status_code >= 400:
+            _in_form(form, response, detail)
+        throttle.add_headers(request, response)
         return response
 
 
-def _for_programs(request: HttpRequest) -> bool:
-    return any(request.path_info == root or request.path_info.startswith(f"{root}/") for root in FOR_PROGRAMS)
-
-
-def _as_problem(response: HttpResponseBase, detail: str) -> None:
+def _in_form(form: refusals.Form, response: HttpResponseBase, detail: str) -> None:
     """In place, so that headers such as Allow stay."""
     if not isinstance(response, HttpResponse) or not response.headers["Content-Type"].startswith("text/html"):
         return
     status = response.status_code
     kind, known = problems.BY_STATUS.get(status, ("refused", "The request was refused."))
-    response.headers["Content-Type"] = problems.MEDIA_TYPE
-    response.content = orjson.dumps(problem.document(status, kind, detail or known))
+    response.headers["Content-Type"], document = form(status, kind, detail or known)
+    response.content = orjson.dumps(document)
     if "Content-Length" in response.headers:  # of the HTML
         response.headers["Content-Length"] = str(len(response.content))
 
@@ -75,10 +70,13 @@ class DatabaseAway:
             return None
         log.error("the database is away: %s", error)
         _discard_broken()
-        if request.path_info.startswith(("/v1/", "/api/v1/")):
-            return problems.unavailable("The database is not available; nothing was stored.")
         headers = {"Retry-After": problems.RETRY_AFTER}
-        return HttpResponse("The database is not available.\n", status=503, content_type="text/plain", headers=headers)
+        form = refusals.form_of(request.path_info)
+        if form is None:
+            text = "The database is not available.\n"
+            return HttpResponse(text, status=503, content_type="text/plain", headers=headers)
+        kind, document = form(503, "unavailable", "The database is not available; nothing was stored.")
+        return HttpResponse(orjson.dumps(document), status=503, content_type=kind, headers=headers)
 
 
 def _discard_broken() -> None:

@@ -19,6 +19,19 @@ FLASHCALL_TTL = 60
 _SENDER = re.compile(r"^(?:[A-Za-z0-9]{1,11}|\+?[0-9]{3,15})\Z")
 
 
+CODES = {  # by HTTP status
+    400: "INVALID_REQUEST",
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "REQUEST_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    429: "RATE_LIMITED",
+    503: "UNAVAILABLE",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """SMSBat's error. `field`: in its own notation, messages[0].to."""

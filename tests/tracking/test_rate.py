@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tests.builders import make_key, make_project
+from tests.builders import make_key, make_project, open_to_pushwoosh
 from tests.seeds.live import serve
 from tracking import rate
 from tracking.models import ApiKey, RateWindow
-from tracking.services import keys
+from tracking.services import keys, logins
 
 pytestmark = pytest.mark.django_db
 AT = 1_700_000_000.0  # 20 seconds into a minute
@@ -151,3 +152,58 @@ def test_two_servers_count_together(tmp_path: Path) -> None:
                 assert int(answer.headers["X-RateLimit-Reset"]) > time.time() - 1
     for codes in found.values():  # a minute may have ended meanwhile
         assert codes == [200] * min(60, len(codes)) + [429] * max(0, len(codes) - 60)
+
+
+# --- the other interfaces: the same limit, told in their own form
+
+
+def test_smsbats_logins_are_limited(settings: Any, clock: Any) -> None:
+    settings.RATE_LIMIT = 1
+    password = logins.create(project=make_project(), username="u" * 50)
+    basic = "Basic " + base64.b64encode(f"{'u' * 50}:{password}".encode()).decode()
+    client = Client(headers={"Authorization": basic})
+    assert client.get("/bat/message/x").status_code == 404
+    refused = client.get("/bat/message/x")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "RATE_LIMITED")
+    assert (refused["Retry-After"], refused["X-RateLimit-Remaining"]) == ("40", "0")
+
+
+def test_pushwooshs_keys_are_limited(settings: Any, clock: Any) -> None:
+    settings.RATE_LIMIT = 1
+    project = make_project()
+    open_to_pushwoosh(project)
+    body = {"request": {"auth": make_key(project)}}
+    answers = [Client().post("/json/1.3/getTrackingLog", body, content_type="application/json") for _ in range(2)]
+    assert [answer.json()["status_code"] for answer in answers] == [200, 429]
+    assert (answers[1].status_code, answers[1]["Retry-After"]) == (429, "40")
+
+
+def test_users_of_social_plus_are_limited_each_by_themselves(settings: Any, clock: Any) -> None:
+    settings.RATE_LIMIT = 1
+    key = make_key(make_project())
+    tokens = []
+    for user in ("ada", "bob"):
+        opened = Client(headers={"X-API-Key": key}).post(
+            "/api/v5/sessions", {"userId": user, "deviceId": "d"}, content_type="application/json"
+        )
+        tokens.append(opened.json()["accessToken"])
+    ada, bob = (Client(headers={"Authorization": f"Bearer {token}"}) for token in tokens)
+    assert ada.get("/api/v3/network-settings/chat").status_code == 200
+    refused = ada.get("/api/v3/network-settings/chat")
+    assert (refused.status_code, refused.json()["status"], refused["Retry-After"]) == (429, "error", "40")
+    assert bob.get("/api/v3/network-settings/chat").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/v1/notifications", lambda body: body["type"] == "urn:postroom:malformed"),
+        ("/api/v1/notifications", lambda body: body["type"] == "urn:postroom:malformed"),
+        ("/bat/message/x", lambda body: body["error"]["code"] == "INVALID_REQUEST"),
+        ("/json/1.3/getResults", lambda body: body["status_code"] == 400 and body["response"] is None),
+        ("/api/v3/channels", lambda body: body["status"] == "error"),
+    ],
+)
+def test_what_no_view_has_seen_is_refused_in_the_interfaces_form(path: str, said: Any) -> None:
+    answer = Client(headers={"Host": "elsewhere.example"}).get(path)
+    assert answer.status_code == 400 and said(answer.json())

@@ -43,6 +43,10 @@ class Caller:
     is_authenticated = True  # asked for by whatever treats it as a user
 
     @property
+    def rate_key(self) -> str:
+        return self.prefix
+
+    @property
     def source(self) -> Source:
         return Source("api", detail={"key": self.prefix})
 

@@ -1,16 +1,19 @@
-"""The rate limit of a key, as DRF asks for it (settings) and as the answers' headers say it (v1.views.View)."""
+"""The rate limit of a key. DRF asks PerKey (settings), interfaces that find the key elsewhere call `standing`, and the
+middleware writes the headers of the answers.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
-from django.http import HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from tracking import rate
-from tracking.api.authentication import Caller
 
 if TYPE_CHECKING:  # DRF's views import this module
     from rest_framework.views import APIView
@@ -18,27 +21,49 @@ if TYPE_CHECKING:  # DRF's views import this module
 _STANDING = "rate_standing"
 
 
+class Limited(Protocol):
+    """Whoever calls: a key, a login, a user's session."""
+
+    @property
+    def rate_key(self) -> str: ...
+
+    @property
+    def rate_limit(self) -> int | None: ...  # requests a minute; None: RATE_LIMIT
+
+
+def standing(request: HttpRequest, caller: Limited) -> rate.Standing | None:
+    """One more request of this caller's. None: it has no limit (0)."""
+    limit = settings.RATE_LIMIT if caller.rate_limit is None else caller.rate_limit
+    if not limit:
+        return None
+    found = rate.take(caller.rate_key, limit)
+    setattr(request, _STANDING, found)
+    return found
+
+
 class PerKey(BaseThrottle):
-    """A key's own limit, else RATE_LIMIT; 0 is none. Who shows no key is refused anyway."""
+    """Who shows no key is refused anyway."""
+
+    _standing: rate.Standing | None = None
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        caller = request.auth
-        if not isinstance(caller, Caller):
-            return True
-        limit = settings.RATE_LIMIT if caller.rate_limit is None else caller.rate_limit
-        if not limit:
-            return True
-        self.standing = rate.take(caller.prefix, limit)
-        setattr(request._request, _STANDING, self.standing)
-        return self.standing.allowed
+        caller: Any = request.auth
+        if caller is not None:
+            self._standing = standing(request._request, caller)
+        return self._standing is None or self._standing.allowed
 
-    def wait(self) -> float:
-        return self.standing.wait
+    def wait(self) -> float | None:
+        return self._standing.wait if self._standing else None
 
 
-def add_headers(request: Request, response: HttpResponseBase) -> None:
-    standing: rate.Standing | None = getattr(request._request, _STANDING, None)
-    if standing is not None:
-        response.headers["X-RateLimit-Limit"] = str(standing.limit)
-        response.headers["X-RateLimit-Remaining"] = str(standing.remaining)
-        response.headers["X-RateLimit-Reset"] = str(standing.reset)
+def retry_after(error: APIException) -> str:
+    """Of one that is Throttled: in how many seconds more is served."""
+    return str(math.ceil(getattr(error, "wait", None) or 1))
+
+
+def add_headers(request: HttpRequest, response: HttpResponseBase) -> None:
+    found: rate.Standing | None = getattr(request, _STANDING, None)
+    if found is not None:
+        response.headers["X-RateLimit-Limit"] = str(found.limit)
+        response.headers["X-RateLimit-Remaining"] = str(found.remaining)
+        response.headers["X-RateLimit-Reset"] = str(found.reset)

@@ -62,4 +62,9 @@ class Migration(migrations.Migration):
                 'db_table': 'login',
             },
         ),
+        migrations.AlterField(
+            model_name='ratewindow',
+            name='key',
+            field=models.CharField(max_length=60, primary_key=True, serialize=False),
+        ),
     ]

@@ -8,7 +8,7 @@ from django.db import models
 class RateWindow(models.Model):
     """One row a key, unlogged: it is forgotten in a crash, and nobody waits for the disk."""
 
-    key = models.CharField(max_length=50, primary_key=True)
+    key = models.CharField(max_length=60, primary_key=True)
     number = models.BigIntegerField(help_text="which minute since 1970")
     taken = models.BigIntegerField(help_text="requests that processes have taken of it")
 

@@ -12,13 +12,13 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import reverse
 from django.views.decorators.http import require_safe
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, Throttled
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from tracking import jobs
 from tracking import pushwoosh_schema as schema
-from tracking.api import json
+from tracking.api import json, throttle
 from tracking.api.authentication import Caller, caller_of
 from tracking.api.problems import Problem
 from tracking.clock import ClockWrong
@@ -65,18 +65,24 @@ class Method(APIView):
         if isinstance(exc, Problem):
             return answer(None, exc.document["status"], exc.document["detail"], exc.document["status"])
         if isinstance(exc, APIException):
-            return answer(None, exc.status_code, str(exc.detail), exc.status_code)
-        found: HttpResponseBase = super().handle_exception(exc)
-        return found
+            found = answer(None, exc.status_code, str(exc.detail), exc.status_code)
+            if isinstance(exc, Throttled):
+                found["Retry-After"] = throttle.retry_after(exc)
+            return found
+        other: HttpResponseBase = super().handle_exception(exc)
+        return other
 
 
 def _sentence(invalid: Invalid) -> str:
     return "; ".join(f"{pointer.lstrip('/') or 'the request'} {text}" for pointer, text in invalid.errors[:10])
 
 
-def _caller(auth: str, scope: Scope) -> tuple[Caller, PushwooshSettings]:
-    """Whose key it is, and the settings of that project. Raises Refused."""
+def _caller(request: Request, auth: str, scope: Scope) -> tuple[Caller, PushwooshSettings]:
+    """Whose key it is, and the settings of that project. Raises Refused, Throttled."""
     caller = caller_of(auth)
+    standing = throttle.standing(request._request, caller) if caller else None
+    if standing and not standing.allowed:
+        raise Throttled(standing.wait)
     known = pushwoosh.settings_of(caller.project_id) if caller and scope in caller.scopes else None
     if caller is None or known is None:
         raise Refused(FORBIDDEN, _FORBIDDEN)
@@ -89,7 +95,7 @@ class CreateMessage(Method):
     def post(self, request: Request) -> HttpResponse:
         document = json.loads(json.raw(request))
         wanted = schema.parse(schema.CREATE_MESSAGE, document)
-        caller, known = _caller(wanted.auth, Scope.SEND)
+        caller, known = _caller(request, wanted.auth, Scope.SEND)
         schema.check(wanted)
         if wanted.application != known.application:
             raise Refused(FORBIDDEN, _FORBIDDEN)
@@ -101,7 +107,7 @@ class GetTrackingLog(Method):
 
     def post(self, request: Request) -> HttpResponse:
         wanted = schema.parse(schema.TRACKING_LOG, json.loads(json.raw(request)))
-        caller, _ = _caller(wanted.auth, Scope.READ)
+        caller, _ = _caller(request, wanted.auth, Scope.READ)
         with transaction.atomic():
             log = push_log.ask(caller.project_id, wanted.date)
             jobs.later("tracking.tasks.push_log", log.pk)
@@ -113,7 +119,7 @@ class GetResults(Method):
 
     def post(self, request: Request) -> HttpResponse:
         wanted = schema.parse(schema.RESULTS, json.loads(json.raw(request)))
-        caller, _ = _caller(wanted.auth, Scope.READ)
+        caller, _ = _caller(request, wanted.auth, Scope.READ)
         try:
             log = push_log.find(caller.project_id, wanted.request_id)
         except push_log.Unknown:
@@ -128,7 +134,7 @@ class RegisterDevice(Method):
 
     def post(self, request: Request) -> HttpResponse:
         wanted = schema.parse(schema.REGISTER, json.loads(json.raw(request)))
-        pushwoosh.register_device(_project_of(wanted), wanted)
+        pushwoosh.register_device(_project_of(request, wanted), wanted)
         return answer(None)
 
 
@@ -137,13 +143,13 @@ class UnregisterDevice(Method):
 
     def post(self, request: Request) -> HttpResponse:
         wanted = schema.parse(schema.UNREGISTER, json.loads(json.raw(request)))
-        pushwoosh.unregister_device(_project_of(wanted), wanted.hwid)
+        pushwoosh.unregister_device(_project_of(request, wanted), wanted.hwid)
         return answer(None)
 
 
-def _project_of(wanted: schema.RegisterDevice | schema.UnregisterDevice) -> int:
+def _project_of(request: Request, wanted: schema.RegisterDevice | schema.UnregisterDevice) -> int:
     if wanted.auth is not None:
-        known: PushwooshSettings | None = _caller(wanted.auth, Scope.SEND)[1]
+        known: PushwooshSettings | None = _caller(request, wanted.auth, Scope.SEND)[1]
     else:
         known = pushwoosh.open_to_devices(wanted.application)
     if known is None or known.application != wanted.application:

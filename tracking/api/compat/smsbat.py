@@ -18,19 +18,7 @@ from tracking.api.compat.smsbat_auth import BatAuthentication
 from tracking.models import Scope
 from tracking.services import smsbat_send, smsbat_status
 from tracking.services.act import Missing
-from tracking.smsbat_schema import Fault, Faulty
-
-_CODES = {
-    400: "INVALID_REQUEST",
-    401: "UNAUTHORIZED",
-    403: "FORBIDDEN",
-    404: "NOT_FOUND",
-    405: "METHOD_NOT_ALLOWED",
-    413: "REQUEST_TOO_LARGE",
-    415: "UNSUPPORTED_MEDIA_TYPE",
-    429: "RATE_LIMITED",
-    503: "UNAVAILABLE",
-}
+from tracking.smsbat_schema import CODES, Fault, Faulty
 
 
 def refused(status: int, fault: Fault, headers: Mapping[str, str] | None = None) -> HttpResponse:
@@ -50,7 +38,7 @@ def handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None
     problem = orjson.loads(native.content)
     status = 400 if native.status_code == 422 else native.status_code
     kept = {name: native.headers[name] for name in ("WWW-Authenticate", "Retry-After") if name in native.headers}
-    return refused(status, Fault(_CODES.get(status, "REFUSED"), problem["detail"]), kept)
+    return refused(status, Fault(CODES.get(status, "REFUSED"), problem["detail"]), kept)
 
 
 class View(APIView):
@@ -100,4 +88,4 @@ class Nowhere(View):
     http_method_names = ["get", "post", "put", "patch", "delete", "head", "options"]
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        return refused(404, Fault(_CODES[404], "There is nothing at this address."))
+        return refused(404, Fault(CODES[404], "There is nothing at this address."))

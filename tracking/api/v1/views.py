@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from tracking import retention, schema
-from tracking.api import json, problems, throttle
+from tracking.api import json, problems
 from tracking.api.authentication import Caller
 from tracking.api.describe import Operation
 from tracking.api.v1 import shapes
@@ -40,10 +40,6 @@ class View(APIView):
 
     def check_throttles(self, request: Request) -> None:
         """Done before the permissions."""
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        throttle.add_headers(request, response)
-        return super().finalize_response(request, response, *args, **kwargs)
 
     @staticmethod
     def caller(request: Request) -> Caller:

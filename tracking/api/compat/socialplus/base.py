@@ -16,7 +16,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from tracking.api import json
+from tracking.api import json, throttle
 from tracking.api.authentication import Caller, caller_of_prefix
 from tracking.api.problems import Problem
 from tracking.clock import ClockWrong
@@ -49,6 +49,15 @@ class Visitor:
     caller: Caller
 
     is_authenticated = True
+
+    @property
+    def rate_key(self) -> str:
+        """Of their own: all users of an app share its key."""
+        return f"user:{self.user.pk}"
+
+    @property
+    def rate_limit(self) -> int | None:
+        return self.caller.rate_limit
 
 
 class SessionAuthentication(BaseAuthentication):
@@ -171,7 +180,10 @@ def handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None
     found = _wire(error)
     if found is None:
         return None
-    return json.answer({"status": "error", "code": found.code, "message": str(found)}, found.status)
+    answer = json.answer({"status": "error", "code": found.code, "message": str(found)}, found.status)
+    if isinstance(error, exceptions.Throttled):
+        answer["Retry-After"] = throttle.retry_after(error)
+    return answer
 
 
 def _wire(error: Exception) -> WireError | None:
