@@ -9,18 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 
+from tests import database
 from tests.benchmarks.__main__ import FAMILIES
 
 BASE = Path(__file__).resolve().parents[2]
-
-
-def server_url() -> str:
-    """The server that the tests work on."""
-    database = settings.DATABASES["default"]
-    login = f"{database['USER']}:{database['PASSWORD']}" if database["PASSWORD"] else database["USER"]
-    return f"postgresql://{login}@{database['HOST']}:{database['PORT']}/postgres"
 
 
 @pytest.mark.processes
@@ -29,7 +22,7 @@ def test_every_row_runs_at_a_tiny_size(tmp_path: Path) -> None:
     result = tmp_path / "bench.json"
     tiny = ["--scale", "0.001", "--repeats", "1", "--weeks", "2", "--json", str(result)]
     command = [sys.executable, "-m", "tests.benchmarks", *tiny]
-    environment = {**os.environ, "DATABASE_URL": server_url()}
+    environment = {**os.environ, "DATABASE_URL": database.url("postgres")}
     done = subprocess.run(command, cwd=BASE, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(result.read_text())["rows"]

@@ -22,6 +22,7 @@ from django.urls import path
 from config import launcher, logs, pgsystem, urls
 from providers.base import Classification, FailureClass, HookRequest, ProviderError
 from providers.sandbox.adapter import Sandbox
+from tests import database
 from tests.builders import make_account, make_key, make_message, make_project
 from tests.dashboard.people import superuser
 from tracking import accounts, circuit, jobs
@@ -213,10 +214,8 @@ def test_an_unknown_format_is_refused():
 def test_the_web_server_itself_tells_no_paths(tmp_path):
     """granian as the launcher starts it: an access log of its own would hold queries and the tokens of hooks."""
     port = pgsystem.any_free_port()
-    told = connection.settings_dict
-    url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**told)
     plan = launcher.make_plan("run", {**os.environ, "PORT": str(port), "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json"})
-    (web,) = (program for program in launcher.programs(plan, url) if program.name == "web")
+    (web,) = (program for program in launcher.programs(plan, database.url()) if program.name == "web")
     web.log, web.grace = tmp_path / "web.log", 5.0
     web.start()
     try:

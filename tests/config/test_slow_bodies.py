@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from django.db import connection
 
 from config import pgsystem
+from tests import database
 from tests.builders import make_account, make_key, make_project
 from tracking.models import Message
 
@@ -28,17 +28,13 @@ RESPAWN = 12.0  # granian waits 3.5 s, and Django takes its time to load
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, int]]:
     """As config.launcher starts it: 2 processes of 8 threads."""
-    params = connection.get_connection_params()
-    password = f":{params['password']}" if params.get("password") else ""
-    host, port = params.get("host") or "127.0.0.1", params.get("port") or 5432
-    database = f"postgres://{params['user']}{password}@{host}:{port}/{params['dbname']}"
     mine = pgsystem.any_free_port()
     command = [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(mine)),
         *("--http", "1", "--no-ws", "--workers", "2", "--blocking-threads", "8", "--workers-kill-timeout", "2"),
         *("--respawn-failed-workers", "config.wsgi:application"),
     ]
-    ours = {"DATABASE_URL": database, "POSTROOM_ROLE": "web", "DEBUG": "1", "DATABASE_POOL": "4"}
+    ours = {"DATABASE_URL": database.url(), "POSTROOM_ROLE": "web", "DEBUG": "1", "DATABASE_POOL": "4"}
     environment = {**os.environ, **ours, "BODY_SECONDS": str(SECONDS), "WEB_THREADS": "8"}
     log = tmp_path / "server.log"
     with log.open("wb") as output:

@@ -13,11 +13,12 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, connections
+from django.db import connections
 from django_q.models import OrmQ
 
 from dashboard import bulk, bulk_work, scope, tasks
 from dashboard.models import BulkItem, BulkKind, BulkOperation
+from tests import database
 from tests.builders import make_account, make_message, make_project
 from tests.tracking.lives import fail, status_of
 from tracking import jobs, selection
@@ -272,10 +273,7 @@ def test_workers_killed_in_the_middle_do_nothing_twice_and_leave_nothing_out():
 
 
 def _worker() -> subprocess.Popen[str]:
-    settings = connection.settings_dict
-    login = ":".join(filter(None, (settings["USER"], settings["PASSWORD"])))
-    url = f"postgres://{login}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
-    environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    environment = {**os.environ, "DATABASE_URL": database.url(), "DJANGO_SETTINGS_MODULE": "config.settings"}
     worker = subprocess.Popen([sys.executable, "-c", WORKER], env=environment, stdout=subprocess.PIPE, text=True)
     assert worker.stdout is not None and worker.stdout.readline() == "up\n"
     return worker

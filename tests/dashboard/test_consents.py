@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.builders import make_account, make_message, make_project
 from tests.dashboard.people import staff, superuser, text
+from tests.dashboard.test_configuration import NO_GRANTS
 from tracking.models import Consent, ConsentState, EngagementSettings, Project
 from tracking.services import consents
 from tracking.services.consents import Asked, By
@@ -74,12 +75,7 @@ def test_it_is_only_read(client):
 
 
 def form(project: Project, **engagement: str) -> dict[str, str]:
-    management = {f"{prefix}-{name}": "0" for prefix in ("grant_set",) for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
-    management |= {
-        "engagement-TOTAL_FORMS": "1",
-        "engagement-INITIAL_FORMS": "0",
-        "engagement-0-project": str(project.pk),
-    }
+    management = {**NO_GRANTS, "engagement-TOTAL_FORMS": "1", "engagement-0-project": str(project.pk)}
     return {
         "name": "Acme",
         "retry": "{}",

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.builders import make_device, make_project
 from tests.dashboard.people import staff, superuser, text
+from tests.dashboard.test_configuration import NO_GRANTS
 from tracking.models import PushwooshSettings
 from tracking.services import devices
 
@@ -88,7 +89,7 @@ def test_a_viewer_reads_and_does_nothing(client):
 def test_a_project_is_opened_to_pushwoosh_clients(client):
     project = make_project()
     url = f"/admin/tracking/project/{project.pk}/change/"
-    form = {"retry": "", "grant_set-TOTAL_FORMS": "0", "grant_set-INITIAL_FORMS": "0", "pushwoosh-INITIAL_FORMS": "0"}
+    form = {**NO_GRANTS, "retry": ""}
     given = {"pushwoosh-TOTAL_FORMS": "1", "pushwoosh-0-project": project.pk, "pushwoosh-0-enabled": "on"}
     answer = client.post(url, {**form, **given, "pushwoosh-0-application": "no spaces"})
     assert "Letters, digits, dots and hyphens" in text(answer)

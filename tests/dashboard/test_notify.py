@@ -9,14 +9,12 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 import pytest
 import time_machine
 from aiosmtpd.controller import Controller
 from django.core import mail
-from django.db import connection
 from django_q.models import OrmQ
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
@@ -25,6 +23,7 @@ from dashboard import alerts, channels, incidents, notify, tasks
 from dashboard.models import AlertChannel, AlertNotification, Delivery
 from providers import signing
 from providers.base import VerificationFailed
+from tests import database
 from tests.dashboard.alerting import SECRET, count, incident, make_channel, make_rule
 from tests.providers.servers import free_port, tcp_server
 
@@ -283,14 +282,6 @@ notify.deliver(seconds=5)
 """
 
 
-def _database() -> str:
-    """The database of the tests, for another process."""
-    at = connection.settings_dict
-    host = at["HOST"] if not str(at["HOST"]).startswith("/") else quote(str(at["HOST"]), safe="")
-    password = f":{quote(at['PASSWORD'])}" if at["PASSWORD"] else ""
-    return f"postgres://{at['USER']}{password}@{host}:{at['PORT'] or 5432}/{at['NAME']}"
-
-
 @pytest.mark.django_db(transaction=True)
 def test_killed_between_sending_and_recording_it_is_told_again_under_the_same_id(httpserver: HTTPServer):
     """At least once, same webhook-id: the receiver takes the request and kills the sender before it gets an answer."""
@@ -305,7 +296,7 @@ def test_killed_between_sending_and_recording_it_is_told_again_under_the_same_id
     httpserver.expect_ordered_request(HOOK).respond_with_data("ok")
     local(httpserver)
     open_incident()
-    env = {**os.environ, "DATABASE_URL": _database(), "DJANGO_SETTINGS_MODULE": "config.settings"}
+    env = {**os.environ, "DATABASE_URL": database.url(), "DJANGO_SETTINGS_MODULE": "config.settings"}
     victims.append(subprocess.Popen([sys.executable, "-c", _SEND_ONE], env=env))
     assert victims[0].wait(30) == -signal.SIGKILL
     told = AlertNotification.objects.get()

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 import requests
-from django.db import connection
 
 from config import pgsystem
+from tests import database
 from tracking import loops
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,14 +54,6 @@ class Live:
             assert runs[name](0, seconds=seconds, others=lambda: None, handing_on=lambda: None), f"who holds {name}?"
 
 
-def database_url() -> str:
-    """The test database, for a child process."""
-    params = connection.get_connection_params()
-    password = f":{params['password']}" if params.get("password") else ""
-    host, port = params.get("host") or "127.0.0.1", params.get("port") or 5432
-    return f"postgres://{params['user']}{password}@{host}:{port}/{params['dbname']}"
-
-
 @contextmanager
 def serve(log: Path, **environment: str) -> Iterator[Live]:
     """One web process of 8 threads, as config.launcher starts it. `environment`: settings that are wanted otherwise."""
@@ -72,7 +64,7 @@ def serve(log: Path, **environment: str) -> Iterator[Live]:
         *("--http", "1", "--no-ws", "--workers", "1", "--blocking-threads", "8", "--workers-kill-timeout", "2"),
         "config.wsgi:application",
     ]
-    ours = {"DATABASE_URL": database_url(), "POSTROOM_ROLE": "web", "DEBUG": "1", "DATABASE_POOL": "6"}
+    ours = {"DATABASE_URL": database.url(), "POSTROOM_ROLE": "web", "DEBUG": "1", "DATABASE_POOL": "6"}
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,

@@ -13,18 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from django.db import connection
-
 from config import launcher, pgsystem
+from tests import database
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def database_url() -> str:
-    params = connection.get_connection_params()
-    password = f":{params['password']}" if params.get("password") else ""
-    host, port = params.get("host") or "127.0.0.1", params.get("port") or 5432
-    return f"postgres://{params['user']}{password}@{host}:{port}/{params['dbname']}"
 
 
 def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
@@ -40,7 +32,7 @@ class Process:
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.command, self.log = command, log
-        self._environment = {**os.environ, "DATABASE_URL": database_url(), "DEBUG": "1", **environment}
+        self._environment = {**os.environ, "DATABASE_URL": database.url(), "DEBUG": "1", **environment}
         self.start()
 
     def start(self) -> None:
@@ -71,7 +63,7 @@ class Servers:
         self.stream_port = pgsystem.any_free_port()
         wanted = {"PORT": str(self.port), "STREAM_PORT": str(self.stream_port), "DATABASE_POOL": "4", **environment}
         plan = launcher.make_plan("run", wanted)
-        found = {program.name: program for program in launcher.programs(plan, database_url())}
+        found = {program.name: program for program in launcher.programs(plan, database.url())}
         self.stream, self.web = (
             Process([*found[name].command], {**wanted, "POSTROOM_ROLE": name}, logs / f"{name}.log")
             for name in ("stream", "web")

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 import time_machine
-from django.db import connection
 from django.test import Client
 
 from providers.base import BounceClass, FailureClass
+from tests import database
 from tests.builders import make_account, make_endpoint, make_message, make_project
 from tests.tracking.lives import fail, queue_message
 from tracking import export_columns, selection, tasks
@@ -352,10 +352,9 @@ def test_a_worker_killed_in_the_middle_loses_and_doubles_nothing(directory, monk
     project = _with_account()
     keys = [make_message(project) for _ in range(60)]
     export = ask(project, gzip=gzipped)
-    url = connection.settings_dict
     environ = os.environ | {
         "DJANGO_SETTINGS_MODULE": "config.settings",
-        "DATABASE_URL": f"postgres://{url['USER']}@{url['HOST']}:{url['PORT']}/{url['NAME']}",
+        "DATABASE_URL": database.url(),
         "EXPORT_DIR": str(directory),
     }
     seen = []

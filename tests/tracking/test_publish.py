@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 import time_machine
 from django.conf import settings as django_settings
-from django.db import connection
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from providers import sockets
+from tests import database
 from tests.builders import make_endpoint, make_project
 from tests.providers.servers import free_port, read_request, tcp_server
 from tests.tracking.test_signing_out import verified
@@ -551,10 +551,13 @@ def test_kill_9_sends_again_under_the_same_id():
 
 
 def _environment() -> dict[str, str]:
-    found = connection.settings_dict
-    url = f"postgres://{found['USER']}:{found['PASSWORD']}@{found['HOST']}:{found['PORT']}/{found['NAME']}"
     place = str(django_settings.BASE_DIR)
-    return {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONPATH": place}
+    return {
+        **os.environ,
+        "DATABASE_URL": database.url(),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "PYTHONPATH": place,
+    }
 
 
 # --- prune

@@ -22,6 +22,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from providers.models import ProviderAccount
+from tests import database
 from tests.builders import make_account, make_endpoint, make_key, make_project
 from tests.tracking.aged import make_old, weeks_ago
 from tests.tracking.lives import fail
@@ -257,9 +258,7 @@ def test_a_purge_that_is_killed_in_the_middle_goes_on(
         "purge._count = slow\n"
         "purge.work(run.pk, seconds=60)\n"
     )
-    database = connection.settings_dict
-    url = f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
-    environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    environment = {**os.environ, "DATABASE_URL": database.url(), "DJANGO_SETTINGS_MODULE": "config.settings"}
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=configured.BASE_DIR, env=environment, stdout=subprocess.PIPE, text=True
     )
