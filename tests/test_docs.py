@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from tracking import jobs, loops
+from tracking import export_columns, jobs, loops
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -115,6 +115,14 @@ def test_every_address_has_its_row_with_methods_and_scopes():
     assert {path: scopes for path, scopes in written.items() if known[path]} == {
         path: scopes for path, scopes in known.items() if scopes
     }
+
+
+# --- exports.md
+
+
+def test_every_column_of_exports_has_its_row():
+    written = {name: [cell.strip(" |") for cell in cells] for name, cells in rows("exports.md", "column").items()}
+    assert written == {name: [each.what, "yes" if each.usual else ""] for name, each in export_columns.COLUMNS.items()}
 
 
 # --- links
