@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from tracking import export_columns, jobs, loops
+from tracking import export_columns, jobs, loops, smsbat_words
+from tracking.statuses import Status
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -115,6 +116,20 @@ def test_every_address_has_its_row_with_methods_and_scopes():
     assert {path: scopes for path, scopes in written.items() if known[path]} == {
         path: scopes for path, scopes in known.items() if scopes
     }
+
+
+# --- statuses.md
+
+
+def test_the_words_of_smsbat_are_those_of_its_interface():
+    text = (DOCS / "statuses.md").read_text().split("\n| ours |", 1)[1].split("\n\n", 1)[0]
+    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines()[2:]]
+    told = set()
+    for ours, _chatapi, _kmsg, said, *_ in lines:
+        status, _, reasons = ours.partition(": ")
+        told.add(status)
+        assert {smsbat_words.word(status, reason) for reason in reasons.split(", ")} == {said}, ours
+    assert told == set(Status)
 
 
 # --- exports.md
