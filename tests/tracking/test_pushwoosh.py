@@ -17,6 +17,7 @@ from django.test import Client
 from django_q.models import OrmQ
 
 from tests.builders import make_account, make_device, make_key, make_message, make_project, open_to_pushwoosh
+from tests.tracking.aged import make_old
 from tracking import ids, push_log, tasks
 from tracking.models import Content, Device, Message, PushLog, PushLogPart, QueueRow
 from tracking.push_log import Happened, Pushed
@@ -420,6 +421,13 @@ def test_messages_of_other_channels_projects_and_days_are_not_in_it(key, project
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
     assert log_of(key, yesterday) == []
     assert len(log_of(key)) == 1
+
+
+def test_what_was_scheduled_a_month_ahead_is_in_the_log_of_the_day_it_was_sent(key, project):
+    account = make_account(project, channel="push", code="old")
+    handed_in = datetime.now(UTC) - timedelta(days=30)
+    make_old(project, account, handed_in, late=datetime.now(UTC), channel="push", recipient=TOKENS[0])
+    assert [row[4] for row in log_of(key)] == ["sent", "delivered", "delivered"]
 
 
 def test_without_content_the_line_stays(key, project):

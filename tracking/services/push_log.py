@@ -27,10 +27,10 @@ from tracking import ids, push_log
 from tracking.models import Attempt, Content, Device, Event, LogState, Message, PushLog, PushLogPart, PushwooshSettings
 from tracking.push_log import Happened, Pushed
 from tracking.pushwoosh_schema import MAX_BYTES
-from tracking.schema import FieldError, Invalid
+from tracking.schema import MAX_AHEAD, FieldError, Invalid
 from tracking.services.pushwoosh import META
 
-LOOKED_BACK = timedelta(days=7)  # a day's log has what happened on it to messages no older than this
+LOOKED_BACK = MAX_AHEAD + timedelta(days=7)  # a day's log has what happened on it to messages no older than this
 KEPT = timedelta(hours=24)
 STALE = timedelta(seconds=60)  # a worker that has written nothing for so long is gone
 FIRST_DAY = date(2020, 1, 1)  # before anything that can be on record
