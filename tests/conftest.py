@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings as django_settings
 
-from tracking import accounts, rate, subscribers, wake
-from tracking.services import route
+from tracking import accounts, news, rate, subscribers, wake
+from tracking.services import message_webhooks, route
 
 
 def pytest_configure() -> None:
@@ -30,3 +30,5 @@ def nothing_kept() -> None:
     route.forget()
     subscribers.forget()
     rate.forget()
+    news.forget()
+    message_webhooks.forget()

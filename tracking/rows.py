@@ -12,6 +12,9 @@ from uuid import UUID
 
 from tracking.statuses import SEND_WANTED, Attempt, Decision, Folded, Status, join
 
+# Decisions about a message without an attempt that say it was ours to send.
+_OURS = SEND_WANTED | {Decision.SUPPRESS, Decision.REJECT, Decision.GIVE_UP}
+
 
 @dataclass(slots=True)
 class AttemptRow:
@@ -81,6 +84,11 @@ class MessageRow:
     def send_wanted(self) -> bool:
         """The last decision was to send, and no attempt has followed it yet."""
         return self.decision in SEND_WANTED and self.decided_after >= self.attempts
+
+    @property
+    def elsewhere(self) -> bool:
+        """Others send it: its hand-overs, if any, have no key of ours."""
+        return not self.tries[0].idempotency_key if self.tries else self.decision not in _OURS
 
     def attempt(self, number: int) -> AttemptRow | None:
         return self.tries[number - 1] if 0 < number <= len(self.tries) else None

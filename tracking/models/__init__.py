@@ -18,6 +18,7 @@ from tracking.models.stats import (
     MetricQuarter,
     MetricSeal,
 )
+from tracking.models.tracked import Tracked, TrackerListener
 
 __all__ = [
     "ApiKey",
@@ -54,5 +55,7 @@ __all__ = [
     "Scope",
     "Suppression",
     "Switch",
+    "Tracked",
+    "TrackerListener",
     "Unmatched",
 ]

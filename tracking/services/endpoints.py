@@ -22,14 +22,14 @@ TEST_TIMEOUT = 5.0  # seconds: whoever asked is waiting
 
 
 def of_project(project_id: int) -> list[Endpoint]:
-    return list(Endpoint.objects.filter(project_id=project_id, deleted_at=None).order_by("pk"))
+    return list(Endpoint.objects.filter(project_id=project_id, deleted_at=None, digest="").order_by("pk"))
 
 
 def find(endpoint_id: int, *, project_id: int | None = None, lock: bool = False) -> Endpoint:
     """`project_id`: only this project's. Raises Missing."""
     found = Endpoint.objects.filter(pk=endpoint_id, deleted_at=None)
     if project_id is not None:
-        found = found.filter(project_id=project_id)
+        found = found.filter(project_id=project_id, digest="")
     endpoint = (found.select_for_update() if lock else found).first()
     if endpoint is None:
         raise Missing
@@ -41,7 +41,7 @@ def create(*, project_id: int, document: Any) -> tuple[Endpoint, str]:
     """The endpoint and its secret. Raises Invalid, Refused."""
     wanted = endpoint_schema.new_endpoint(document, publish.policy())
     Project.objects.select_for_update().get(pk=project_id)  # the limit holds for calls at the same time too
-    if Endpoint.objects.filter(project_id=project_id, deleted_at=None).count() >= MAX_ENDPOINTS:
+    if Endpoint.objects.filter(project_id=project_id, deleted_at=None, digest="").count() >= MAX_ENDPOINTS:
         raise Refused(f"a project has at most {MAX_ENDPOINTS} webhook endpoints")
     values = wanted.model_dump(exclude={"secret", "custom_headers"})
     endpoint = Endpoint(project_id=project_id, **values)

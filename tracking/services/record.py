@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from tracking import counters, store, wake
+from tracking import counters, news, store, wake
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import outgoing, suppress
 from tracking.statuses import Attempt, Decision, Fact, FactKind, Status, fold, learn
@@ -188,6 +188,7 @@ class Record:
         )
         if told.rows:
             wake.after_commit(wake.PUBLISH)
+        news.after_commit([_moved(change) for change in changes if change.before is not change.message.status])
         self._events = []
         suppress.add(self._suppress)
         store.take_from_queue(needless)
@@ -220,6 +221,11 @@ class Record:
 
     def _step(self, change: Change) -> outgoing.Step:
         return outgoing.Step(change.message, self._before.get(change.message.id), change.milestones)
+
+
+def _moved(change: Change) -> news.News:
+    row = change.message
+    return news.News(news.MOVED, row.project_id, row.id, row.channel, change.before or "", row.status)
 
 
 def _event(

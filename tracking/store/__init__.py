@@ -10,6 +10,7 @@ from tracking.store.columns import FACT_TIMES
 from tracking.store.outgoing import deliveries, delivery_attempts, finished_deliveries
 from tracking.store.queueing import add_to_queue, dropped, queue_row, queued, released, take_from_queue
 from tracking.store.reading import EventKey, Locked, history_of, known_events, lock_messages, read_messages, read_page
+from tracking.store.tracking import tracked
 from tracking.store.writing import (
     Condition,
     Unwritten,
@@ -52,5 +53,6 @@ __all__ = [
     "read_page",
     "released",
     "take_from_queue",
+    "tracked",
     "write",
 ]
