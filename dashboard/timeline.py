@@ -47,6 +47,7 @@ SOURCES = {
     "dispatch": "the dispatcher",
     "provider": "a receipt",
     "job": "a scheduled job",
+    "tracker": "an application, by DeliveryTracker",
 }
 
 

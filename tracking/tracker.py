@@ -78,8 +78,9 @@ class DeliveryTracker(Emitter):
         """From its return on, listeners also hear what other processes apply, and expired tracking is cleaned up every
         hour. Takes a second: so long may another process believe that nobody listens."""
         if self._ear is None:
-            self._ear = Ear(self.project.pk, self._hear, self.cleanup, every=self.options.tracking_interval / 1000)
-            self._ear.open()
+            ear = Ear(self.project.pk, self._hear, self.cleanup, every=self.options.tracking_interval / 1000)
+            ear.open()
+            self._ear = ear
             self.emit("tracker:started")
 
     def stop(self) -> None:

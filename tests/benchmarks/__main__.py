@@ -14,7 +14,7 @@ from pathlib import Path
 from config import devpg
 from tests.benchmarks import database
 
-FAMILIES = ("receipts", "receipt_accept", "submit", "dispatch", "smtp", "bulk_status", "console")
+FAMILIES = ("receipts", "receipt_accept", "submit", "dispatch", "smtp", "bulk_status", "tracker", "console")
 
 
 def arguments() -> argparse.Namespace:
