@@ -453,6 +453,56 @@ tracker.stop_tracking("o-0")
 """
 
 
+RECEIPTS = """
+import django; django.setup()
+from datetime import UTC, datetime
+from django.db import transaction
+from providers.base import Receipt, ReceiptKind
+from tracking import ids
+from tracking.services import receive
+now = datetime.now(UTC)
+for kind in (ReceiptKind.ACCEPTED, ReceiptKind.DELIVERED, ReceiptKind.READ):
+    for start in range(0, {count}, 100):
+        items = [
+            receive.Item(ids.new(), 0, {account}, now, Receipt(kind, now, reference=f"ref-{{n}}", event_id=kind + str(n)))
+            for n in range(start, start + 100)
+        ]
+        with transaction.atomic():
+            receive.apply(items)
+"""
+
+
+def run_elsewhere(code: str) -> None:
+    """In a process of its own, to its end."""
+    ours = {"DJANGO_SETTINGS_MODULE": "config.settings", "DATABASE_URL": database_url()}
+    command, environment = [sys.executable, "-c", code], {**os.environ, **ours}
+    subprocess.run(command, env=environment, cwd=django_settings.BASE_DIR, check=True, timeout=120)
+
+
+@pytest.mark.processes
+def test_every_receipt_that_another_process_applies_is_heard(tracker: DeliveryTracker, project: Project) -> None:
+    count = 300
+    for number in range(count):
+        tracker.track_message(f"m-{number}", PHONE, initial_status="SENDING", provider_message_id=f"ref-{number}")
+    moves: list[tuple[str, str, str]] = []
+    done = threading.Event()
+
+    def updated(event: Any) -> None:
+        moves.append((event.data["message_id"], event.data["previous_status"], event.data["current_status"]))
+        if len(moves) == 3 * count:
+            done.set()
+
+    tracker.on("status:updated", updated)
+    tracker.start()
+    try:
+        run_elsewhere(RECEIPTS.format(count=count, account=project.accounts.get().pk))
+        assert done.wait(60), f"{len(moves)} of {3 * count} were heard"
+    finally:
+        tracker.stop()
+    steps = (("SENDING", "SENT"), ("SENT", "DELIVERED"), ("DELIVERED", "CLICKED"))
+    assert sorted(moves) == sorted((f"m-{number}", *step) for number in range(count) for step in steps)
+
+
 @pytest.mark.processes
 def test_a_started_tracker_hears_other_processes(tracker: DeliveryTracker, project: Project) -> None:
     names = ("tracker:started", "tracking:started", "status:updated", "tracking:completed", "tracking:stopped")
@@ -462,14 +512,7 @@ def test_a_started_tracker_hears_other_processes(tracker: DeliveryTracker, proje
     tracker.start()
     try:
         assert TrackerListener.objects.count() == 1
-        ours = {"DJANGO_SETTINGS_MODULE": "config.settings", "DATABASE_URL": database_url()}
-        subprocess.run(
-            [sys.executable, "-c", OTHER.format(project=project.code, count=50)],
-            env={**os.environ, **ours},
-            cwd=django_settings.BASE_DIR,
-            check=True,
-            timeout=120,
-        )
+        run_elsewhere(OTHER.format(project=project.code, count=50))
         assert done.wait(20)
         tracker.track_message("ours", PHONE)  # heard once, and not by way of the database
     finally:
