@@ -9,7 +9,7 @@ from django.conf import settings
 from providers import rotation
 from tracking import jobs, loops, partitions, rate
 from tracking.models import IdempotencyKey, Nonce
-from tracking.services import check_run, deliveries, rollup
+from tracking.services import check_run, deliveries, rollup, tracked
 from tracking.services import remap as service
 
 SLICE = 15.0  # seconds
@@ -68,6 +68,7 @@ def prune() -> None:
     rollup.drop_minutes()
     deliveries.prune(now)
     rate.prune()
+    tracked.clean_up_all()
 
 
 def nightly_check() -> None:

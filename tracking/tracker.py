@@ -146,14 +146,14 @@ class DeliveryTracker(Emitter):
             **{"metadata": dict(metadata) if metadata is not None else None},
             **{"provider_message_id": provider_message_id},
         }
-        details = tracker_schema.details(given)
-        return tracked.update(self.project.pk, message_id, tracker_schema.status(status), details)
+        details, name = tracker_schema.details(given), tracker_schema.name(message_id)
+        return tracked.update(self.project.pk, name, tracker_schema.status(status), details)
 
     def stop_tracking(self, message_id: str) -> bool:
         """Neither listeners nor its webhooks hear of the message any more, and no call finds it. The message itself,
         its receipts and the statistics are not touched. False where it is not tracked."""
-        expires_at = datetime.now(UTC) + self._duration
-        return tracked.stop(self.project.pk, message_id, expires_at=expires_at) is not None
+        name, expires_at = tracker_schema.name(message_id), datetime.now(UTC) + self._duration
+        return tracked.stop(self.project.pk, name, expires_at=expires_at) is not None
 
     def cleanup(self) -> int:
         """End the tracking whose time is over, and say how much that was. No record and no rate is lost by it: messages
@@ -164,7 +164,7 @@ class DeliveryTracker(Emitter):
         return count
 
     def get_tracking_record(self, message_id: str) -> TrackingRecord | None:
-        key = tracked.find(self.project.pk, message_id)
+        key = tracked.find(self.project.pk, tracker_schema.name(message_id))
         return tracking_records.read([key]).get(key) if key else None
 
     def get_delivery_report(self, message_id: str) -> DeliveryReport | None:

@@ -85,6 +85,10 @@ class Webhook(Strict):
     retries: Retries
 
 
+class Named(Strict):
+    message_id: Name
+
+
 class Wanted(Strict):
     """What `track_message` is to follow."""
 
@@ -124,6 +128,7 @@ class Period(Strict):
 
 
 _OPTIONS = TypeAdapter(Options)
+_NAMED = TypeAdapter(Named)
 _WANTED = TypeAdapter(Wanted)
 _DETAILS = TypeAdapter(Details)
 _PERIOD = TypeAdapter(Period)
@@ -132,6 +137,11 @@ _PERIOD = TypeAdapter(Period)
 def options(given: Mapping[str, Any]) -> Options:
     """Raises Invalid, as all of these."""
     return checked(_OPTIONS, dict(given))
+
+
+def name(message_id: Any) -> str:
+    """What may be looked for."""
+    return checked(_NAMED, {"message_id": message_id}).message_id
 
 
 def wanted(given: Mapping[str, Any], webhooks: Any, defaults: Options, *, channel: str, region: str) -> Wanted:

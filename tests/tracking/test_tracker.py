@@ -23,7 +23,7 @@ from werkzeug import Request, Response
 from providers.base import Receipt, ReceiptKind
 from tests.builders import make_account, make_endpoint, make_message, make_project, sender_of
 from tests.seeds.live import database_url
-from tracking import ids, news, signing_out, wake
+from tracking import ids, news, signing_out, tasks, wake
 from tracking.models import Delivery, Endpoint, Event, Message, Project, Tracked, TrackerListener
 from tracking.services import act, check, endpoints, message_webhooks, publish, receive, route, submit
 from tracking.services.record import Record, Source
@@ -178,6 +178,19 @@ def test_wrong_details_are_named(tracker: DeliveryTracker) -> None:
             tracker.update_status("m-1", status, **details)
         assert field_of(invalid) == pointer
     assert tracker.get_delivery_report("m-1").status == "QUEUED"
+
+
+@pytest.mark.parametrize("wrong", ["", "a\x00b", "x" * 201, 7, None])
+def test_an_id_that_can_be_none_is_named(tracker: DeliveryTracker, wrong: Any) -> None:
+    for call in (
+        lambda: tracker.update_status(wrong, "SENT"),
+        lambda: tracker.get_tracking_record(wrong),
+        lambda: tracker.get_delivery_report(wrong),
+        lambda: tracker.stop_tracking(wrong),
+    ):
+        with pytest.raises(Invalid) as invalid:
+            call()
+        assert field_of(invalid) == "/message_id"
 
 
 # --- move on
@@ -383,6 +396,15 @@ def test_cleanup_ends_what_nobody_reported_on_and_loses_no_rate(tracker: Deliver
     assert not Tracked.objects.exists() and list(check.differences()) == []
 
 
+def test_the_prune_job_cleans_up_where_nobody_has_a_tracker(tracker: DeliveryTracker) -> None:
+    tracker.track_message("m-1", PHONE)
+    tasks.prune()
+    assert tracker.get_delivery_report("m-1").status == "QUEUED"
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=25), tick=True):
+        tasks.prune()
+    assert tracker.get_delivery_report("m-1").status == "FAILED"
+
+
 # --- events
 
 
@@ -463,10 +485,9 @@ from tracking.services import receive
 now = datetime.now(UTC)
 for kind in (ReceiptKind.ACCEPTED, ReceiptKind.DELIVERED, ReceiptKind.READ):
     for start in range(0, {count}, 100):
-        items = [
-            receive.Item(ids.new(), 0, {account}, now, Receipt(kind, now, reference=f"ref-{{n}}", event_id=kind + str(n)))
-            for n in range(start, start + 100)
-        ]
+        names = [str(number) for number in range(start, start + 100)]
+        told = [Receipt(kind, now, reference=f"ref-{{name}}", event_id=kind + name) for name in names]
+        items = [receive.Item(ids.new(), 0, {account}, now, receipt) for receipt in told]
         with transaction.atomic():
             receive.apply(items)
 """

@@ -6,6 +6,7 @@ says is a fact of an attempt, and `record` writes it; providers' receipts may st
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef
 
 from providers.base import FailureClass
 from tracking import clock, ids, kmsg, news, partitions, store, wake
 from tracking.kmsg import MessageStatus
-from tracking.models import Message, Tracked
+from tracking.models import Message, Project, Tracked
 from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import message_webhooks, outgoing
@@ -27,6 +28,8 @@ from tracking.statuses import Decision, Fact, FactKind, Status, fold
 from tracking.tracker_schema import Details, Wanted
 
 LOOKED_THROUGH = 20_000  # messages, by one call of `with_status`
+CHUNK = 500
+CLEAN_UP_SECONDS = 10.0  # for one run of the job
 SENT_BEFORE = timedelta(days=1)  # so long before its tracking began a message may have been handed over
 SOURCE = "tracker"
 _FIND = (
@@ -135,8 +138,8 @@ def with_status(
         made = made.filter(pk__lt=before)
     floor = made.order_by("-pk").values_list("pk", flat=True)[LOOKED_THROUGH : LOOKED_THROUGH + 1].first()
     words = [ours for ours, word in kmsg.WORDS.items() if word is status]
-    stopped = Q(pk__in=Tracked.objects.filter(project_id=project_id, stopped_at__isnull=False).values("message_id"))
-    found = made.filter(channel=channel, status__in=words).exclude(stopped)
+    stopped = Tracked.objects.filter(pk=OuterRef("pk"), stopped_at__isnull=False)
+    found = made.filter(~Exists(stopped), channel=channel, status__in=words)
     if floor is not None:
         found = found.filter(pk__gte=floor)
     keys = list(found.order_by("-pk").values_list("pk", flat=True)[: limit + 1])
@@ -249,6 +252,16 @@ def clean_up(project_id: int, batch: int) -> int:
     gone = 0
     while keys := _expired(project_id, batch):
         gone += _end(keys)
+    message_webhooks.prune(datetime.now(UTC))
+    return gone
+
+
+def clean_up_all() -> int:
+    """As `clean_up`, of every project: for the prune job, since nobody may have a tracker. A bounded time each run."""
+    until, gone = time.monotonic() + CLEAN_UP_SECONDS, 0
+    for project_id in Project.objects.values_list("pk", flat=True):
+        while time.monotonic() < until and (keys := _expired(project_id, CHUNK)):
+            gone += _end(keys)
     message_webhooks.prune(datetime.now(UTC))
     return gone
 
