@@ -43,11 +43,11 @@ DECISIONS: dict[str, tuple[str, str]] = {
 }
 SOURCES = {
     "api": "an application",
+    "tracker": "an application, by DeliveryTracker",
     "admin": "an operator",
     "dispatch": "the dispatcher",
     "provider": "a receipt",
     "job": "a scheduled job",
-    "tracker": "an application, by DeliveryTracker",
 }
 
 

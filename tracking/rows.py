@@ -85,11 +85,6 @@ class MessageRow:
         """The last decision was to send, and no attempt has followed it yet."""
         return self.decision in SEND_WANTED and self.decided_after >= self.attempts
 
-    @property
-    def elsewhere(self) -> bool:
-        """Others send it: its hand-overs, if any, have no key of ours."""
-        return not self.tries[0].idempotency_key if self.tries else self.decision not in _OURS
-
     def attempt(self, number: int) -> AttemptRow | None:
         return self.tries[number - 1] if 0 < number <= len(self.tries) else None
 
@@ -112,6 +107,11 @@ class MessageRow:
                 tries.pop(0)
             if len(tries) > 1 and any(attempt.surely_taken for attempt in tries):
                 yield [attempt.number - 1 for attempt in tries]
+
+    @property
+    def elsewhere(self) -> bool:
+        """Others send it: its hand-overs, if any, have no key of ours."""
+        return not self.tries[0].idempotency_key if self.tries else self.decision not in _OURS
 
     def snapshot(self) -> MessageRow:
         """As it stands now, to be compared with later."""

@@ -272,12 +272,12 @@ def _status(statuses: Sequence[Status], decision: Decision, decided_after: int) 
             return running
     if decision in SEND_WANTED and decided_after >= len(statuses):
         return Status.PENDING
-    if decision is Decision.FOLLOW and not statuses:  # nobody has said yet that it was handed over
-        return Status.PENDING
     if Status.UNKNOWN in statuses:
         return Status.UNKNOWN
     if decision is Decision.CANCEL:
         return Status.CANCELLED
+    if decision is Decision.FOLLOW and not statuses:  # nobody has said yet that it was handed over
+        return Status.PENDING
     return Status.BOUNCED if statuses and statuses[-1] is Status.BOUNCED else Status.FAILED
 
 

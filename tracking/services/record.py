@@ -188,10 +188,10 @@ class Record:
         )
         if told.rows:
             wake.after_commit(wake.PUBLISH)
-        news.after_commit([_moved(change) for change in changes if change.before is not change.message.status])
         self._events = []
         suppress.add(self._suppress)
         store.take_from_queue(needless)
+        news.after_commit([_moved(change) for change in changes if change.before is not change.message.status])
         return changes
 
     def _take_back_retries(self) -> list[UUID]:
