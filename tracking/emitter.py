@@ -61,10 +61,18 @@ class Emitter:
 
     def emit(self, event_name: str, *args: Any) -> bool:
         """Whether anybody listened."""
-        if not self._connected[event_name]:
+        if not self.hears(event_name):
             return False
         self._signals[event_name].send_robust(sender=type(self), args=args)
         return True
+
+    def signal(self, event_name: str) -> Signal:
+        """The event as Django's signal, for receivers that are connected to it; they get `args`."""
+        return self._signals[event_name]
+
+    def hears(self, event_name: str) -> bool:
+        """Whether anybody would be called."""
+        return self._signals[event_name].has_listeners(type(self))
 
     def listener_count(self, event_name: str) -> int:
         return len(self._connected[event_name])

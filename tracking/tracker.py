@@ -227,7 +227,7 @@ class DeliveryTracker(Emitter):
 
     def _wanted(self, kind: str) -> bool:
         """Whether any listener is there: what nobody wants to hear is not read."""
-        return any(self.listener_count(name) for name in _EVENTS[kind])
+        return any(map(self.hears, _EVENTS[kind]))
 
     def _emit_move(self, move: news.News, record: TrackingRecord) -> None:
         before = kmsg.WORDS[move.before] if move.before else None

@@ -456,6 +456,21 @@ def test_a_listener_that_fails_stops_nobody(tracker: DeliveryTracker, caplog: An
     assert tracker.update_status("m-1", "SENT") and len(found) == 1
 
 
+def test_receivers_of_djangos_signals_hear_it_too(tracker: DeliveryTracker) -> None:
+    found: list[Any] = []
+
+    def receiver(sender: Any, args: tuple[Any, ...], **_: Any) -> None:
+        found.append((sender, args[0].type))
+
+    tracker.signal("status:updated").connect(receiver)
+    tracker.track_message("m-1", PHONE)
+    tracker.update_status("m-1", "SENT")
+    assert found == [(DeliveryTracker, "message.sent")]
+    tracker.signal("status:updated").disconnect(receiver)
+    tracker.update_status("m-1", "DELIVERED")
+    assert len(found) == 1
+
+
 def test_nobody_listens_nothing_is_read(tracker: DeliveryTracker) -> None:
     tracker.track_message("m-0", PHONE)
     with CaptureQueriesContext(connection) as queries:
