@@ -111,7 +111,7 @@ class DeliveryTracker(Emitter):
         """
         given = {
             **{"message_id": message_id, "phone_number": phone_number, "template_id": template_id or ""},
-            **{"provider": provider, "initial_status": initial_status, "metadata": dict(metadata or {})},
+            **{"provider": provider, "initial_status": initial_status, "metadata": _plain(metadata) or {}},
             **{"provider_message_id": provider_message_id},
         }
         region = self.project.default_region
@@ -142,9 +142,8 @@ class DeliveryTracker(Emitter):
         only a click follows a delivery. Raises Invalid."""
         given = {
             **{"sent_at": sent_at, "delivered_at": delivered_at, "clicked_at": clicked_at, "failed_at": failed_at},
-            **{"error": dict(error) if error is not None else None, "provider": provider, "source": source},
-            **{"metadata": dict(metadata) if metadata is not None else None},
-            **{"provider_message_id": provider_message_id},
+            **{"error": _plain(error), "provider": provider, "source": source},
+            **{"metadata": _plain(metadata), "provider_message_id": provider_message_id},
         }
         details, name = tracker_schema.details(given), tracker_schema.name(message_id)
         return tracked.update(self.project.pk, name, tracker_schema.status(status), details)
@@ -275,6 +274,11 @@ _EVENTS = {
 
 def _event(kind: str, data: Any, record: TrackingRecord) -> MessageEvent:
     return MessageEvent(str(ids.new()), kind, record.updated_at, data, record.metadata)
+
+
+def _plain(given: Any) -> Any:
+    """Any mapping as a dict; what is none is left to be named."""
+    return dict(given) if isinstance(given, Mapping) else given
 
 
 def _project(project: str | Project) -> Project:

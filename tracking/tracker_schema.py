@@ -146,7 +146,8 @@ def name(message_id: Any) -> str:
 
 def wanted(given: Mapping[str, Any], webhooks: Any, defaults: Options, *, channel: str, region: str) -> Wanted:
     """`phone_number` in the one form that is stored: of any channel, whatever it is called."""
-    found = checked(_WANTED, {**given, "webhooks": [_webhook(each, defaults) for each in webhooks]})
+    hooks = [_webhook(each, defaults) for each in webhooks] if isinstance(webhooks, list | tuple) else webhooks
+    found = checked(_WANTED, {**given, "webhooks": [] if hooks is None else hooks})
     try:
         found.phone_number = address.normal(channel, found.phone_number, region)
     except address.Bad as bad:

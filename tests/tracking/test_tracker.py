@@ -138,6 +138,8 @@ def test_every_initial_status(tracker: DeliveryTracker, status: MessageStatus) -
         ),
         ("/webhooks/0/retries", {"webhooks": [DeliveryWebhook("https://example.com", ["message.sent"], retries=11)]}),
         ("/webhooks/0", {"webhooks": ["https://example.com"]}),
+        ("/webhooks", {"webhooks": "https://example.com"}),
+        ("/metadata", {"metadata": "spring"}),
     ],
 )
 def test_bad_input_names_its_field_and_stores_nothing(tracker: DeliveryTracker, pointer: str, wrong: Any) -> None:
@@ -173,6 +175,7 @@ def test_wrong_details_are_named(tracker: DeliveryTracker) -> None:
         ("/sent_at", "SENT", {"sent_at": datetime(2026, 1, 1)}),
         ("/error/message", "FAILED", {"error": {"code": "E1"}}),
         ("/source", "SENT", {"source": "rumour"}),
+        ("/error", "FAILED", {"error": "no such user"}),
     ):
         with pytest.raises(Invalid) as invalid:
             tracker.update_status("m-1", status, **details)
@@ -709,7 +712,7 @@ def test_webhooks_that_are_switched_off_or_stopped(tracker: DeliveryTracker, pro
     silent.track_message("m-1", PHONE, webhooks=[hook])
     silent.update_status("m-1", "SENT")
     assert not Delivery.objects.exists()
-    tracker.track_message("m-2", PHONE, webhooks=[hook])
+    tracker.track_message("m-2", PHONE, webhooks=[hook, hook])  # named twice, told once
     assert list(Delivery.objects.values_list("event", flat=True)) == ["message.queued"]
     tracker.stop_tracking("m-2")
     with transaction.atomic():

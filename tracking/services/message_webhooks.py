@@ -37,7 +37,7 @@ _known: dict[tuple[int, str], tuple[int, datetime]] = {}  # (project, digest) â†
 
 def endpoints(project_id: int, webhooks: Sequence[Webhook], *, until: datetime) -> list[int]:
     """The endpoint of each, there until then at least. Part of the caller's transaction."""
-    return [_endpoint(project_id, each, until) for each in webhooks]
+    return [_endpoint(project_id, each, until) for each in webhooks]  # one that is named twice comes twice
 
 
 def _endpoint(project_id: int, webhook: Webhook, until: datetime) -> int:

@@ -70,17 +70,25 @@ def _start(place: Place, wanted: Wanted, expires_at: datetime, keep: timedelta) 
     source, work = Source(SOURCE), Record([])
     row = _row(place, wanted)
     work.add_message(row, source=source)
-    if wanted.initial_status is not MessageStatus.QUEUED or wanted.provider_message_id:
-        _report(work, row, wanted.initial_status, Details(provider_message_id=wanted.provider_message_id), source)
-        if wanted.initial_status is MessageStatus.CANCELLED:
-            work.decide(row, Decision.CANCEL, source=source)
-    tracked = {"message_id": row.id, "project_id": place.project_id, "expires_at": expires_at, "endpoints": endpoints}
-    told = outgoing.at_start(row, kmsg.event_type(kmsg.WORDS[row.status]), _asking(wanted, endpoints, row), work.now)
+    _begin(work, row, wanted, source)
+    tracked = {"message_id": row.id, "project_id": place.project_id, "expires_at": expires_at}
+    tracked["endpoints"] = list(dict.fromkeys(endpoints))
+    kind = kmsg.event_type(kmsg.WORDS[row.status])
+    told = outgoing.at_start(row, kind, _asking(wanted, endpoints, kind), work.now)
     content = store.contents({row.id: {"metadata": wanted.metadata} if wanted.metadata else {}})
     work.save(also=[content, store.tracked([tracked]), told])
     if told.rows:
         wake.after_commit(wake.PUBLISH)
     return row.id
+
+
+def _begin(work: Record, row: MessageRow, wanted: Wanted, source: Source) -> None:
+    """The status that it begins with, where that is not QUEUED; who knows the provider's id has handed it over."""
+    status, reference = wanted.initial_status, wanted.provider_message_id
+    if status is not MessageStatus.QUEUED or reference:
+        _report(work, row, status, Details(provider_message_id=reference), source)
+    if status is MessageStatus.CANCELLED:
+        work.decide(row, Decision.CANCEL, source=source)
 
 
 def _row(place: Place, wanted: Wanted) -> MessageRow:
@@ -99,10 +107,10 @@ def _row(place: Place, wanted: Wanted) -> MessageRow:
     return row
 
 
-def _asking(wanted: Wanted, endpoints: Sequence[int], row: MessageRow) -> list[int]:
+def _asking(wanted: Wanted, endpoints: Sequence[int], kind: str) -> list[int]:
     """The webhooks that want to hear of the status that it begins with."""
-    kind = kmsg.event_type(kmsg.WORDS[row.status])
-    return [key for key, webhook in zip(endpoints, wanted.webhooks, strict=True) if kind in webhook.events]
+    asking = [key for key, webhook in zip(endpoints, wanted.webhooks, strict=True) if kind in webhook.events]
+    return list(dict.fromkeys(asking))
 
 
 # --- found
