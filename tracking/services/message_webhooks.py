@@ -18,7 +18,6 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.utils import IntegrityError
 
 from tracking import kmsg
 from tracking.kmsg import MessageEventType, MessageStatus, wire
@@ -79,12 +78,9 @@ def _make(named: tuple[int, str], webhook: Webhook, stays: datetime) -> Endpoint
         unused_after=stays,
     )
     endpoint.seal(secret=webhook.secret or "", headers={name: text or "" for name, text in webhook.headers.items()})
-    try:
-        with transaction.atomic():
-            endpoint.save()
-    except IntegrityError:  # another process was quicker
-        return Endpoint.objects.get(project_id=named[0], digest=named[1], deleted_at=None)
-    return endpoint
+    # where another process was quicker, its own is taken; bulk: the audit log is for what people change
+    Endpoint.objects.bulk_create([endpoint], ignore_conflicts=True)
+    return Endpoint.objects.get(project_id=named[0], digest=named[1], deleted_at=None)
 
 
 def _digest(webhook: Webhook) -> str:
