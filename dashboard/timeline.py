@@ -43,6 +43,7 @@ DECISIONS: dict[str, tuple[str, str]] = {
 }
 SOURCES = {
     "api": "an application",
+    "tracker": "an application, by DeliveryTracker",
     "admin": "an operator",
     "dispatch": "the dispatcher",
     "provider": "a receipt",

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings as django_settings
 
-from tracking import accounts, followers, rate, subscribers, wake
+from tracking import accounts, followers, news, rate, subscribers, wake
 from tracking.engagement import projects
-from tracking.services import route
+from tracking.services import message_webhooks, route
 
 
 def pytest_configure() -> None:
@@ -33,3 +33,5 @@ def nothing_kept() -> None:
     rate.forget()
     projects.forget()
     followers.forget()
+    news.forget()
+    message_webhooks.forget()

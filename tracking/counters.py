@@ -45,10 +45,11 @@ _SLOW_BIN = {channel: latency_bin(seconds * 1000) for channel, seconds in SLOW_A
 FAILURES = (*(each.value for each in FailureClass), *(each.value for each in Reason), "cancelled")
 BOUNCES = tuple(each.value for each in BounceClass)
 OUTCOMES = ("delivered", "failed", "bounced", "unknown", "in_flight")  # of what was sent: exclusive
+IN_FLIGHT = ("processing", "waiting_again")  # parts of what is in flight; the rest is with the provider
 NEVER_SENT = ("pending", "cancelled", "suppressed", "expired", "rejected")  # exclusive
 MARKS = ("read", "opened", "machine_opened", "clicked", "complained", "unsubscribed")  # distinct messages
 TIMES = ("timed", "late", "delivery_ms")
-MESSAGES = ("created", "sent", *OUTCOMES, *NEVER_SENT, *MARKS, *TIMES)
+MESSAGES = ("created", "sent", *OUTCOMES, *IN_FLIGHT, *NEVER_SENT, *MARKS, *TIMES)
 MESSAGE_CLASSES = (*(f"failed_{each}" for each in FAILURES), *(f"bounced_{each}" for each in BOUNCES))
 ATTEMPTS = tuple(
     f"attempts_{each}" for each in ("started", "accepted", "receipted", "delivered", "failed", "bounced", "unknown")
@@ -148,6 +149,8 @@ _MARK_FIELDS = (
     ("unsubscribed", "unsubscribed_at"),
 )
 _SENT = {
+    Status.PENDING: ("in_flight", "waiting_again"),
+    Status.PROCESSING: ("in_flight", "processing"),
     Status.DELIVERED: ("delivered",),
     Status.READ: ("delivered", "read"),
     Status.FAILED: ("failed",),

@@ -42,6 +42,8 @@ class Figures:
     bounced: int = 0
     unknown: int = 0
     in_flight: int = 0
+    processing: int = 0  # of those in flight: being handed over
+    waiting_again: int = 0  # of those in flight: a retry waits
     pending: int = 0
     cancelled: int = 0
     suppressed: int = 0

@@ -15,6 +15,9 @@ from tracking.statuses import SEND_WANTED, Attempt, Decision, Folded, Status, at
 _ARRIVED = (Status.DELIVERED, Status.READ)
 _UNDER_WAY = (Status.SENT, *_ARRIVED)
 
+# Decisions about a message without an attempt that say it was ours to send.
+_OURS = SEND_WANTED | {Decision.SUPPRESS, Decision.REJECT, Decision.GIVE_UP}
+
 
 @dataclass(slots=True)
 class AttemptRow:
@@ -151,6 +154,11 @@ class MessageRow:
                 tries.pop(0)
             if len(tries) > 1 and any(attempt.surely_taken for attempt in tries):
                 yield [attempt.number - 1 for attempt in tries]
+
+    @property
+    def elsewhere(self) -> bool:
+        """Others send it: its hand-overs, if any, have no key of ours."""
+        return not self.tries[0].idempotency_key if self.tries else self.decision not in _OURS
 
     def snapshot(self) -> MessageRow:
         """As it stands now, to be compared with later."""

@@ -51,6 +51,8 @@ def headers(valid: Sequence[str], *, identifier: str, at: datetime, body: bytes)
     """`valid`: the secret, then others that are still good. ChatAPI's header has room for one signature, the first's;
     its key is the secret as it was written."""
     timestamp = str(int(at.timestamp()))
+    if not valid:  # nothing to sign with
+        return {"webhook-id": identifier, "webhook-timestamp": timestamp}
     signatures = [signing.signature(key_of(secret), identifier, timestamp, body) for secret in valid]
     return {
         "webhook-id": identifier,

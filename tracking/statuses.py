@@ -46,7 +46,7 @@ class Decision(enum.StrEnum):
     """What was decided about a message. Decisions are made one at a time under the message's lock and numbered."""
 
     QUEUE = "queued"
-    FOLLOW = "followed"  # nothing is sent (any more): it was sent elsewhere, or a late receipt made the retry needless
+    FOLLOW = "followed"  # nothing is sent (any more): it is sent elsewhere, or a late receipt made the retry needless
     RETRY = "retry_scheduled"
     NEXT_LEG = "next_leg"
     OPERATOR_RETRY = "operator_retry"
@@ -278,6 +278,8 @@ def _status(statuses: Sequence[Status], decision: Decision, decided_after: int, 
         return Status.UNKNOWN
     if decision is Decision.CANCEL:
         return Status.CANCELLED
+    if decision is Decision.FOLLOW and not statuses:  # nobody has said yet that it was handed over
+        return Status.PENDING
     return Status.BOUNCED if statuses and statuses[-1] is Status.BOUNCED else Status.FAILED
 
 

@@ -39,7 +39,7 @@ class _Book:
             if time.monotonic() < self._until:
                 return
             gathering = Q(active=True) | Q(disabled_reason=DisabledReason.FAILING)
-            found = Endpoint.objects.filter(gathering, deleted_at=None).order_by("pk")
+            found = Endpoint.objects.filter(gathering, deleted_at=None, digest="").order_by("pk")
             of = defaultdict(list)
             for project_id, key, events in found.values_list("project_id", "pk", "events"):
                 of[project_id].append(Subscriber(key, frozenset(events)))

@@ -10,7 +10,7 @@ from django.conf import settings
 from providers import rotation
 from tracking import jobs, loops, partitions, rate
 from tracking.models import IdempotencyKey, Nonce
-from tracking.services import check_run, deliveries, export_work, exports, markers, rollup, stream
+from tracking.services import check_run, deliveries, export_work, exports, markers, rollup, stream, tracked
 from tracking.services import erase as erasing
 from tracking.services import purge as purges
 from tracking.services import push_log as push_logs_service
@@ -111,6 +111,7 @@ def prune() -> None:
     deliveries.prune(now)
     rate.prune()
     stream.prune(now, hours=settings.STREAM_HOURS)
+    tracked.clean_up_all()
 
 
 def nightly_check() -> None:

@@ -16,7 +16,7 @@ from tests.benchmarks import database
 
 FAMILIES = (
     *("receipts", "receipt_accept", "submit", "stream", "dispatch", "smtp", "bulk_status", "exports", "purge"),
-    "console",
+    *("tracker", "console"),
 )
 
 

@@ -18,7 +18,7 @@ import django
 
 django.setup()
 
-from tests.benchmarks import bulk_status, console, exports, purge, receipts, sending, streams, submit  # noqa: E402
+from tests.benchmarks import bulk_status, console, exports, purge, receipts, sending, streams, submit, tracker  # noqa: E402
 from tests.benchmarks.row import Measured, Row  # noqa: E402
 from tests.benchmarks.stage import Stage  # noqa: E402
 
@@ -26,7 +26,7 @@ from tests.benchmarks.stage import Stage  # noqa: E402
 def rows(wanted: argparse.Namespace) -> list[Callable[[Stage, float], Row]]:
     known: list[Any] = [
         *(receipts.OneEach, receipts.HundredEach, receipts.Accept, submit.Single, submit.Batch),
-        *(streams.Streamed, sending.Dispatch, sending.Smtp),
+        *(streams.Streamed, sending.Dispatch, sending.Smtp, tracker.Tracker),
     ]
     chosen = [row for row in known if not wanted.only or row.family in wanted.only]
     if not wanted.only or "bulk_status" in wanted.only:

@@ -19,6 +19,7 @@ from tests.tracking.lives import fail, status_of
 from tracking import ids
 from tracking.models import Event, Inbound, InboundState, Message, Suppression
 from tracking.services import route
+from tracking.tracker import DeliveryTracker
 
 pytestmark = pytest.mark.django_db
 DEEDS = {
@@ -176,3 +177,16 @@ def test_budget_of_queries_of_the_page(client, project):
     with CaptureQueriesContext(connection) as queries:
         client.get(page(key))
     assert len(queries) <= 18
+
+
+def test_the_page_of_a_message_that_an_application_tracks(client):
+    """It says who reported, and offers no retry: there is no content to send."""
+    tracked = make_project()
+    make_account(tracked, channel="sms")
+    tracker = DeliveryTracker(tracked, "sms")
+    hook = {"url": "https://hooks.example.com/in", "events": ["message.queued", "message.failed"]}
+    tracker.track_message("order-7", "+821012345678", webhooks=[hook])
+    tracker.update_status("order-7", "FAILED", error={"code": "3104", "message": "no such user"})
+    shown = text(client.get(page(Message.objects.get().pk)))
+    assert "DeliveryTracker" in shown and "3104" in shown and "hooks.example.com" in shown
+    assert 'name="account"' not in shown

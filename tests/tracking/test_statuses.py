@@ -142,7 +142,7 @@ def lives(draw: st.DrawFn) -> tuple[list[list[Fact]], Decision, int]:
 
 def status_of_life(told: Sequence[Sequence[Fact]], decision: Decision, decided_after: int) -> Status:
     statuses = [status_of_facts(each) for each in told]
-    waits = decision in SEND_WANTED and decided_after == len(told)
+    waits = decision in SEND_WANTED and decided_after == len(told) or decision is Decision.FOLLOW and not told
     rules = [
         (Status.READ in statuses, Status.READ),
         (Status.DELIVERED in statuses, Status.DELIVERED),
@@ -292,7 +292,7 @@ def test_every_end_has_a_reason_of_its_own() -> None:
 def test_a_decision_to_send_is_spent_by_the_next_attempt() -> None:
     for decision in Decision:
         waiting, started = (fold([Attempt(n) for n in range(1, 1 + k)], decision, 0).status for k in (0, 1))
-        assert (waiting is Status.PENDING) is (decision in SEND_WANTED)
+        assert (waiting is Status.PENDING) is (decision in SEND_WANTED or decision is Decision.FOLLOW)
         assert started is Status.PROCESSING and started in OPEN
 
 

@@ -35,6 +35,7 @@ from tracking.models.stats import (
     MetricSeal,
 )
 from tracking.models.stream import Follower, StreamEvent
+from tracking.models.tracked import TrackedMessage, TrackerListener
 
 __all__ = [
     "ApiKey",
@@ -102,6 +103,8 @@ __all__ = [
     "Suppression",
     "Switch",
     "Tracked",
+    "TrackedMessage",
+    "TrackerListener",
     "Unmatched",
     "Visit",
 ]

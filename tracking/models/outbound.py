@@ -79,6 +79,11 @@ class Endpoint(models.Model):
     hold_until = models.DateTimeField(null=True, help_text="It asked by Retry-After not to be called before.")
     deleted_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    # only of those that single messages name (services.message_webhooks)
+    digest = models.CharField(max_length=64, default="", db_default="", editable=False)
+    timeout = models.FloatField(null=True, help_text="Seconds for a whole call.")
+    retries = models.PositiveSmallIntegerField(null=True, help_text="Calls after the first.")
+    unused_after = models.DateTimeField(null=True, help_text="No message names it any more from then on.")
 
     class Meta:
         db_table = "webhook_endpoint"
@@ -87,6 +92,11 @@ class Endpoint(models.Model):
         permissions = [
             ("test_endpoint", "Can send a test to a webhook endpoint"),
             ("switch_endpoint", "Can activate and deactivate webhook endpoints"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "digest"], condition=~Q(digest="") & Q(deleted_at=None), name="webhook_of_messages"
+            )
         ]
 
     def __str__(self) -> str:

@@ -104,7 +104,7 @@ def _queue_problem(row: MessageRow, queue: dict[UUID, UUID | None]) -> str:
     """A queue row is there exactly while a send is wanted, or while a hand-over under its lease has not ended."""
     wanted = row.send_wanted and row.status is Status.PENDING
     if row.id not in queue:
-        if row.status is Status.PROCESSING:
+        if row.status is Status.PROCESSING and not row.elsewhere:
             return "is being handed over, but nobody holds its lease"
         return "waits to be sent, but is not queued" if wanted else ""
     if queue[row.id] is None:

@@ -23,14 +23,14 @@ TEST_TIMEOUT = 5.0  # seconds: whoever asked is waiting
 
 
 def of_project(project_id: int) -> list[Endpoint]:
-    return list(Endpoint.objects.filter(project_id=project_id, deleted_at=None).order_by("pk"))
+    return list(Endpoint.objects.filter(project_id=project_id, deleted_at=None, digest="").order_by("pk"))
 
 
 def find(endpoint_id: int, *, project_id: int | None = None, lock: bool = False) -> Endpoint:
     """`project_id`: only this project's. Raises Missing."""
     found = Endpoint.objects.filter(pk=endpoint_id, deleted_at=None)
     if project_id is not None:
-        found = found.filter(project_id=project_id)
+        found = found.filter(project_id=project_id, digest="")
     endpoint = (found.select_for_update() if lock else found).first()
     if endpoint is None:
         raise Missing
@@ -62,7 +62,8 @@ def for_exports(*, project_id: int, url: str) -> tuple[Endpoint, str | None]:
     """The project's endpoint of this address; a new one subscribes to nothing, and its secret comes with it. The
     address is checked already. Raises Invalid, Refused."""
     Project.objects.select_for_update().get(pk=project_id)
-    known = Endpoint.objects.filter(project_id=project_id, url=url, deleted_at=None).order_by("-active", "pk").first()
+    of_address = Endpoint.objects.filter(project_id=project_id, url=url, deleted_at=None, digest="")
+    known = of_address.order_by("-active", "pk").first()
     if known is None:
         _room_for_one_more(project_id)
         secret = signing_out.new_secret()
@@ -76,7 +77,7 @@ def for_exports(*, project_id: int, url: str) -> tuple[Endpoint, str | None]:
 
 
 def _room_for_one_more(project_id: int) -> None:
-    if Endpoint.objects.filter(project_id=project_id, deleted_at=None).count() >= MAX_ENDPOINTS:
+    if Endpoint.objects.filter(project_id=project_id, deleted_at=None, digest="").count() >= MAX_ENDPOINTS:
         raise Refused(f"a project has at most {MAX_ENDPOINTS} webhook endpoints")
 
 

@@ -12,7 +12,9 @@ from uuid import UUID
 from tracking import accounts, ids, shape, store, subscribers, wake
 from tracking.models import EventType
 from tracking.rows import MessageRow
+from tracking.services import message_webhooks
 from tracking.statuses import Status
+from tracking.subscribers import Subscriber
 
 
 class Step(NamedTuple):
@@ -35,18 +37,31 @@ _TIMES = {Status.SENT: "sent_at", Status.DELIVERED: "delivered_at", Status.READ:
 
 def of_changes(steps: Iterable[Step], now: datetime) -> store.Write:
     """The rows for every endpoint that wants them."""
-    return store.deliveries([row for step in steps for row in _of_step(step, now)])
+    steps = list(steps)
+    own = message_webhooks.of([step.row.id for step in steps if step.milestones and step.before and step.row.elsewhere])
+    return store.deliveries([row for step in steps for row in _of_step(step, now, own.get(step.row.id, []))])
 
 
-def _of_step(step: Step, now: datetime) -> Iterator[dict[str, Any]]:
-    listening = subscribers.of(step.row.project_id)
+def _of_step(step: Step, now: datetime, own: Sequence[Subscriber]) -> Iterator[dict[str, Any]]:
+    """`own`: webhooks of this message alone."""
+    listening = [*subscribers.of(step.row.project_id), *own]
     if not listening:
         return
+    previous = step.before.status if step.before else None
     for event, status, at in reached(step, now):
         for subscriber in listening:
             if event in subscriber.events:
                 payload = _payload(step.row, event, status, at)
+                if subscriber in own:
+                    payload["previous"] = previous
                 yield _row(subscriber.endpoint_id, event, payload, now, step.row)
+        previous = status
+
+
+def at_start(row: MessageRow, event: str, endpoint_ids: Iterable[int], now: datetime) -> store.Write:
+    """What the webhooks of a new message are told of its beginning."""
+    payload = {"type": event, "timestamp": now, "notification_id": row.id, "status": row.status, "previous": None}
+    return store.deliveries([_row(key, event, payload, now, None) | {"message_id": row.id} for key in endpoint_ids])
 
 
 def reached(step: Step, now: datetime) -> Iterator[tuple[EventType, Status, datetime]]:

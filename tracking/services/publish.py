@@ -27,9 +27,9 @@ from providers.addresses import AddressPolicy
 from providers.base import FailureClass
 from providers.text import clean
 from providers.vault import SealBroken
-from tracking import signing_out, store, subscribers
+from tracking import news, signing_out, store, subscribers
 from tracking.models import DeliveryState, DisabledReason, Endpoint, PayloadStyle
-from tracking.services import smsbat_status
+from tracking.services import message_webhooks, smsbat_status
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ SCHEDULE = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
 JITTER = 0.2  # a delay is up to this part longer
 RETRIED = (408, 429)  # and every 5xx
 GONE = 410
+QUICK_MOST = 30  # seconds between two calls of a single message's webhook: 1, 2, 4 …
 FAILING_FOR = timedelta(days=5)
 # Longer than any delay: a failure after such a silence is the first of a new series.
 SILENCE = timedelta(hours=24)
@@ -69,6 +70,9 @@ class Letter:
     secrets: tuple[str, ...]
     headers: Mapping[str, str]
     body: bytes
+    timeout: float = TIMEOUT  # seconds
+    retries: int | None = None  # of a single message's webhook: it has a schedule of its own
+    project_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +108,14 @@ def waiting() -> list[Waiting]:
     """The active endpoints that have something pending. One that fails is called once at a time, to see."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT e.id, greatest(d.next_try_at, e.hold_until), e.failing_since IS NOT NULL,"
+            # one step into the index for each endpoint that has something, however many have nothing
+            "WITH RECURSIVE d AS ((SELECT endpoint_id, next_try_at FROM webhook_delivery WHERE state = 'pending'"
+            "  ORDER BY endpoint_id, next_try_at LIMIT 1) UNION ALL SELECT n.endpoint_id, n.next_try_at"
+            "  FROM d CROSS JOIN LATERAL (SELECT endpoint_id, next_try_at FROM webhook_delivery"
+            "   WHERE state = 'pending' AND endpoint_id > d.endpoint_id ORDER BY endpoint_id, next_try_at LIMIT 1) n)"
+            " SELECT e.id, greatest(d.next_try_at, e.hold_until), e.failing_since IS NOT NULL,"
             " CASE WHEN e.failing_since IS NULL THEN e.max_in_flight ELSE 1 END"
-            " FROM webhook_endpoint e CROSS JOIN LATERAL (SELECT next_try_at FROM webhook_delivery"
-            "  WHERE endpoint_id = e.id AND state = 'pending' ORDER BY next_try_at LIMIT 1) d"
-            " WHERE e.active AND e.deleted_at IS NULL"
+            " FROM d JOIN webhook_endpoint e ON e.id = d.endpoint_id WHERE e.active AND e.deleted_at IS NULL"
         )
         return [Waiting(*row) for row in cursor.fetchall()]
 
@@ -130,8 +137,11 @@ def claim(endpoint_id: int, limit: int) -> list[Letter]:
     payloads = [orjson.loads(payload) for *_, payload in claimed]
     if endpoint.style == PayloadStyle.SMSBAT:
         payloads = smsbat_status.webhooks(payloads)
+    if endpoint.digest:
+        payloads = message_webhooks.payloads(payloads)
+    limits = (endpoint.timeout or TIMEOUT, endpoint.retries, endpoint.project_id)
     return [
-        Letter(endpoint_id, key, lease, attempts + 1, endpoint.url, secrets, headers, body_of(payload))
+        Letter(endpoint_id, key, lease, attempts + 1, endpoint.url, secrets, headers, body_of(payload), *limits)
         for (key, attempts, _), payload in zip(claimed, payloads, strict=True)
     ]
 
@@ -157,6 +167,8 @@ def _claim(endpoint_id: int, limit: int, width: int, lease: UUID, now: datetime)
 def valid_secrets(endpoint: Endpoint, now: datetime) -> tuple[str, ...]:
     """The secret, and the one before it while that is still good."""
     opened = endpoint.opened
+    if not opened["secret"]:  # a single message's webhook may do without
+        return ()
     both = endpoint.previous_until is not None and endpoint.previous_until > now
     return (opened["secret"], opened["previous"]) if both and opened["previous"] else (opened["secret"],)
 
@@ -168,17 +180,20 @@ def body_of(payload: dict[str, Any]) -> bytes:
 # --- call
 
 
-def tell(letter: Letter, *, timeout: float = TIMEOUT) -> Outcome:
+def tell(letter: Letter, *, timeout: float | None = None) -> Outcome:
     """In a sender thread, or for a test. Never raises."""
     at, started = datetime.now(UTC), time.perf_counter()
     signed = signing_out.headers(letter.secrets, identifier=str(letter.delivery_id), at=at, body=letter.body)
     headers = {**letter.headers, "Content-Type": "application/json", "User-Agent": USER_AGENT, **signed}
+    if letter.retries is not None and letter.secrets:
+        headers["X-Signature"] = signed["X-ChatAPI-Signature"]  # k-msg's header, over the same bytes
+    seconds = timeout or letter.timeout
 
     def outcome(**said: Any) -> Outcome:
         return Outcome(letter, at, round((time.perf_counter() - started) * 1000), **said)
 
     try:
-        answer = http.request("POST", letter.url, timeout=timeout, headers=headers, body=letter.body, policy=policy())
+        answer = http.request("POST", letter.url, timeout=seconds, headers=headers, body=letter.body, policy=policy())
     except http.HttpError as error:
         return outcome(error=clean(error.text, 300), refused=error.failure is FailureClass.PERMANENT)
     except Exception as error:  # a fault of ours must not lose the row's place in the schedule
@@ -205,6 +220,15 @@ def finish(outcomes: Sequence[Outcome]) -> None:
             ]
         )
         _learn(outcomes)
+        news.after_commit(
+            [
+                news.News(
+                    news.TOLD if outcome.good else news.UNTOLD, outcome.letter.project_id, outcome.letter.delivery_id
+                )
+                for outcome in outcomes
+                if outcome.letter.retries is not None and next_try(outcome) is None
+            ]
+        )
 
 
 def _attempt(outcome: Outcome) -> dict[str, Any]:
@@ -231,9 +255,11 @@ def _finished(outcome: Outcome) -> dict[str, Any]:
 
 def next_try(outcome: Outcome) -> datetime | None:
     """None: this was the last attempt."""
-    if outcome.good or not outcome.worth_another or outcome.letter.number >= len(SCHEDULE):
+    number, retries = outcome.letter.number, outcome.letter.retries
+    if outcome.good or not outcome.worth_another or number > (len(SCHEDULE) - 1 if retries is None else retries):
         return None
-    delay = SCHEDULE[outcome.letter.number] * random.uniform(1, 1 + JITTER)
+    seconds = SCHEDULE[number] if retries is None else min(QUICK_MOST, 2 ** (number - 1))
+    delay = seconds * random.uniform(1, 1 + JITTER)
     return _ended_at(outcome) + timedelta(seconds=max(delay, outcome.retry_after or 0))
 
 
@@ -269,6 +295,8 @@ def _learn_one(endpoint: Endpoint, outcome: Outcome) -> None:
         return
     if endpoint.failing_since is None or silent:
         endpoint.failing_since = outcome.at
+    if endpoint.digest:  # never switched off: what it misses is lost with its message's few retries anyway
+        return
     if outcome.retry_after and outcome.worth_another:
         endpoint.hold_until = _ended_at(outcome) + timedelta(seconds=outcome.retry_after)
     if outcome.status == GONE:

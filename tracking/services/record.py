@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from tracking import counters, store, wake
+from tracking import counters, news, store, wake
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import devices, outgoing, stream, suppress
 from tracking.services.route import Route
@@ -215,6 +215,7 @@ class Record:
         self._events, self._taken = [], []
         suppress.add(devices.settle(self._suppress))
         store.take_from_queue(needless)
+        news.after_commit([_moved(change) for change in changes if change.before is not change.message.status])
         return changes
 
     def _take_back_retries(self) -> list[UUID]:
@@ -263,6 +264,11 @@ class Record:
 
     def _step(self, change: Change) -> outgoing.Step:
         return outgoing.Step(change.message, self._before.get(change.message.id), change.milestones)
+
+
+def _moved(change: Change) -> news.News:
+    row = change.message
+    return news.News(news.MOVED, row.project_id, row.id, row.channel, change.before or "", row.status)
 
 
 def _event(

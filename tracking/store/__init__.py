@@ -12,6 +12,7 @@ from tracking.store.outgoing import deliveries, delivery_attempts, finished_deli
 from tracking.store.queueing import add_to_queue, dropped, moved, queue_row, queued, released, take_from_queue
 from tracking.store.reading import EventKey, Locked, history_of, known_events, lock_messages, read_messages, read_page
 from tracking.store.streaming import stream_events
+from tracking.store.tracking import tracked
 from tracking.store.writing import (
     Condition,
     Unwritten,
@@ -64,5 +65,6 @@ __all__ = [
     "stream_events",
     "take_from_queue",
     "taken_legs",
+    "tracked",
     "write",
 ]
