@@ -21,8 +21,8 @@ from standardwebhooks import Webhook
 from werkzeug import Request, Response
 
 from providers.base import Receipt, ReceiptKind
+from tests import database
 from tests.builders import make_account, make_endpoint, make_message, make_project, sender_of
-from tests.seeds.live import database_url
 from tracking import ids, news, signing_out, tasks, wake
 from tracking.models import Delivery, Endpoint, Event, Message, Project, TrackedMessage, TrackerListener
 from tracking.services import act, check, endpoints, message_webhooks, publish, receive, route, submit
@@ -513,7 +513,7 @@ for kind in (ReceiptKind.ACCEPTED, ReceiptKind.DELIVERED, ReceiptKind.READ):
 
 def run_elsewhere(code: str) -> None:
     """In a process of its own, to its end."""
-    ours = {"DJANGO_SETTINGS_MODULE": "config.settings", "DATABASE_URL": database_url()}
+    ours = {"DJANGO_SETTINGS_MODULE": "config.settings", "DATABASE_URL": database.url()}
     command, environment = [sys.executable, "-c", code], {**os.environ, **ours}
     subprocess.run(command, env=environment, cwd=django_settings.BASE_DIR, check=True, timeout=120)
 
