@@ -42,7 +42,7 @@ class StreamQuery(_Query):
 class WaitQuery(_Query):
     """`GET /v1/notifications/{id}?wait=30`. `status`: the one that the caller knows; another one is told at once."""
 
-    wait: int = Field(ge=0, le=MAX_WAIT)
+    wait: int = Field(0, ge=0, le=MAX_WAIT, description="seconds")
     status: Status | None = None
 
 
