@@ -139,7 +139,11 @@ def user_changes(document: Any) -> dict[str, Any]:
 
 
 def user_id(value: Any) -> str:
-    return checked(_USER_ID, value)
+    """Raises Invalid."""
+    try:
+        return checked(_USER_ID, value)
+    except Invalid as invalid:
+        raise Invalid([FieldError("/user_id", detail) for _, detail in invalid.errors]) from None
 
 
 def post(document: Any) -> Post:

@@ -135,7 +135,7 @@ def _parameters(query: type[BaseModel]) -> Iterator[OpenApiParameter]:
         described = {key: value for key, value in schema.items() if key not in ("title", "anyOf", "default")}
         for choice in schema.get("anyOf", ()):  # null means that it is left out
             described |= {key: value for key, value in choice.items() if choice != {"type": "null"}}
-        if schema.get("default") not in (None, []):
+        if schema.get("default"):  # an empty one says nothing
             described["default"] = schema["default"]
         several: Any = {"style": "form", "explode": False} if described.get("type") == "array" else {}
         yield OpenApiParameter(
