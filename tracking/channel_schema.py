@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter
 
 from tracking.fields import MAX_ITEMS, Json, Line, Text, Word
 from tracking.models.channel import KEY, ChannelKind, Membership
+from tracking.paging import PageQuery
 from tracking.schema import Content, FieldError, Invalid, Strict, checked
 
 MAX_SEGMENT = 2**63 - 1
@@ -19,6 +20,10 @@ def _user(value: str) -> str:
     return value
 
 
+def _several(text: str) -> list[str]:
+    return text.split(",")
+
+
 ChannelKey = Annotated[str, StringConstraints(pattern=rf"^{KEY}$")]
 UserId = Annotated[Line, Field(min_length=1, max_length=200), AfterValidator(_user)]
 Name = Annotated[Line, Field(max_length=200)]
@@ -27,6 +32,19 @@ MembershipName = Literal["member", "banned", "muted", "non-member", "deleted"]
 Segment = Annotated[int, Field(ge=1, le=MAX_SEGMENT)]
 assert set(Kind.__args__) == set(ChannelKind.values)  # type: ignore[attr-defined]
 assert set(MembershipName.__args__) == set(Membership.values)  # type: ignore[attr-defined]
+
+
+Memberships = Annotated[
+    list[MembershipName], BeforeValidator(_several), Field(description="only these; separated by commas")
+]
+
+
+class ReceiptsQuery(Strict):
+    memberships: Memberships | None = None
+
+
+class MembersQuery(PageQuery):
+    memberships: Memberships | None = None
 
 
 class NewChannel(Strict):
@@ -121,7 +139,11 @@ def user_changes(document: Any) -> dict[str, Any]:
 
 
 def user_id(value: Any) -> str:
-    return checked(_USER_ID, value)
+    """Raises Invalid."""
+    try:
+        return checked(_USER_ID, value)
+    except Invalid as invalid:
+        raise Invalid([FieldError("/user_id", detail) for _, detail in invalid.errors]) from None
 
 
 def post(document: Any) -> Post:

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
-from tracking import address
+from tracking import address, schema
 from tracking.fields import MAX_ITEMS, ChannelName, Word
-from tracking.schema import MAX_ERRORS, FieldError, Invalid, Strict, checked
+from tracking.paging import Number, PageQuery
+from tracking.schema import MAX_ERRORS, BadQuery, FieldError, Invalid, Strict, checked
 
 Recipient = Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -36,21 +37,18 @@ class OneConsent(Strict):
     purpose: Word
 
 
-class ConsentQuery(Strict):
+class ConsentQuery(PageQuery):
     """All of one recipient (`channel` and `recipient`), or all of a project, a page at a time."""
 
     channel: ChannelName | None = None
     recipient: Recipient | None = None
     purpose: Word | None = None
-    limit: Annotated[str, Field(pattern=r"^[0-9]{1,4}$")] | None = None
-    cursor: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
+    cursor: Number | None = None
 
 
 Named = TypeVar("Named", Consent, OneConsent, ConsentQuery)
 _CONSENT = TypeAdapter(Consent)
 _BATCH = TypeAdapter(ConsentBatch)
-_ONE = TypeAdapter(OneConsent)
-_QUERY = TypeAdapter(ConsentQuery)
 
 
 def consent(document: Any, region: str) -> Consent:
@@ -64,16 +62,16 @@ def batch(document: Any, region: str) -> list[Consent]:
 
 
 def one(given: Mapping[str, str], region: str) -> OneConsent:
-    """Raises Invalid."""
-    return _normal([checked(_ONE, dict(given))], region, "")[0]
+    """Raises BadQuery, Invalid."""
+    return _normal([schema.query(OneConsent, given)], region, "")[0]
 
 
 def query(given: Mapping[str, str], region: str) -> ConsentQuery:
-    """Raises Invalid."""
-    asked = checked(_QUERY, dict(given))
+    """Raises BadQuery, Invalid."""
+    asked = schema.query(ConsentQuery, given)
     if (asked.channel is None) != (asked.recipient is None):
         missing = "channel" if asked.channel is None else "recipient"
-        raise Invalid([FieldError(f"/{missing}", "channel and recipient are named together, or neither")])
+        raise BadQuery({missing: "channel and recipient are named together, or neither"})
     if asked.recipient is not None:
         _normal([asked], region, "")
     return asked

@@ -8,7 +8,8 @@ from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from tracking import address
-from tracking.fields import Json, Line
+from tracking.fields import Json, Line, Text
+from tracking.paging import Number, PageQuery
 from tracking.schema import Strict, checked
 
 Platform = Literal["ios", "android", "web", "macos", "windows", "amazon", "huawei", "other"]
@@ -38,6 +39,17 @@ class DeviceRequest(Strict):
     language: Annotated[Line, Field(max_length=20)] = ""
     app_version: Annotated[Line, Field(max_length=50)] = ""
     tags: Annotated[Json, AfterValidator(_few)] = {}
+
+
+class DeviceQuery(PageQuery):
+    """Exact values; what is left out does not matter."""
+
+    token: Annotated[Text, Field(min_length=1, max_length=500)] | None = None
+    hwid: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
+    user_id: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
+    platform: Platform | None = None
+    valid: Literal["true", "false"] | None = None
+    cursor: Number | None = None
 
 
 _DEVICE = TypeAdapter(DeviceRequest)

@@ -28,22 +28,25 @@ class _Query(BaseModel):
 
 
 Q = TypeVar("Q", bound=_Query)
+_ONLY = Field(description="only these; separated by commas")
 
 
 class StreamQuery(_Query):
     """`GET /v1/stream`: several values are separated by commas; what is left out wants everything."""
 
-    channel: Annotated[frozenset[Channel], BeforeValidator(_several)] = frozenset()
-    status: Annotated[frozenset[Status], BeforeValidator(_several)] = frozenset()
-    notification_id: Annotated[frozenset[UUID], BeforeValidator(_several), Field(max_length=MAX_MESSAGES)] = frozenset()
-    last_event_id: int | None = Field(None, ge=0, lt=2**63)
+    channel: Annotated[frozenset[Channel], BeforeValidator(_several), _ONLY] = frozenset()
+    status: Annotated[frozenset[Status], BeforeValidator(_several), _ONLY] = frozenset()
+    notification_id: Annotated[frozenset[UUID], BeforeValidator(_several), Field(max_length=MAX_MESSAGES), _ONLY] = (
+        frozenset()
+    )
+    last_event_id: int | None = Field(None, ge=0, lt=2**63, description="where to go on")
 
 
 class WaitQuery(_Query):
     """`GET /v1/notifications/{id}?wait=30`. `status`: the one that the caller knows; another one is told at once."""
 
-    wait: int = Field(ge=0, le=MAX_WAIT)
-    status: Status | None = None
+    wait: int = Field(0, ge=0, le=MAX_WAIT, description="seconds")
+    status: Annotated[Status | None, Field(description="the one that the caller knows")] = None
 
 
 def stream_query(given: Mapping[str, str]) -> StreamQuery:

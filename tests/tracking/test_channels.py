@@ -135,6 +135,15 @@ def test_a_bad_query_is_refused(client, project, query):
     assert call(client, "get", f"channels/room/members?{query}").status_code == 400
 
 
+@pytest.mark.parametrize("user", ["%07", "%20", "x" * 201])
+def test_a_user_in_an_address_who_cannot_be_one_is_named(client, project, user):
+    make_channel(project, key="room")
+    for method, path in (("put", f"channels/room/members/{user}"), ("post", f"chat-users/{user}/token")):
+        response = call(client, method, path, {"membership": "member"})
+        assert response.status_code == 422
+        assert [error["pointer"] for error in response.json()["errors"]] == ["/user_id"]
+
+
 # --- messages
 
 

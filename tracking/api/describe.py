@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+JSON = "application/json"
+
 
 class Answer(BaseModel):
     """What an answer holds at least; fields may be added to it in later versions."""
@@ -24,3 +26,6 @@ class Operation:
     body: type[BaseModel] | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
     repeatable: bool = False  # takes an Idempotency-Key
+    media_type: str = JSON  # of the answer
+    also: Mapping[int, type[BaseModel] | None] = field(default_factory=dict)  # other answers that are no errors
+    errors: tuple[int, ...] = ()  # beside those that any operation of its kind may have

@@ -76,10 +76,12 @@ class AutoSchema(Base):
 
     def get_response_serializers(self) -> Any:
         operation = self.operation
-        text = HTTPStatus(operation.status).phrase
-        known: dict[Any, Any] = {operation.status: OpenApiResponse(operation.answer, text)}
+        own = (operation.status, operation.media_type)
+        known: dict[Any, Any] = {own: _response(operation.status, operation.answer)}
+        for status, answer in operation.also.items():
+            known[status] = _response(status, answer)
         for status in self._errors():
-            known[status, problems.MEDIA_TYPE] = OpenApiResponse(Problem, HTTPStatus(status).phrase)
+            known[status, problems.MEDIA_TYPE] = _response(status, Problem)
         return known
 
     def _errors(self) -> Iterator[int]:
@@ -90,6 +92,7 @@ class AutoSchema(Base):
             yield 409
         if self.operation.body is not None:
             yield from _BODY_ERRORS
+        yield from self.operation.errors
 
     def get_override_parameters(self) -> list[Any]:
         operation = self.operation
@@ -107,35 +110,53 @@ class AutoSchema(Base):
         return [json.MEDIA_TYPE]
 
 
-def _header(name: str, what: str, statuses: list[Any]) -> OpenApiParameter:
+def _response(status: int, answer: type[BaseModel] | None) -> OpenApiResponse:
+    return OpenApiResponse(answer, HTTPStatus(status).phrase)
+
+
+def _header(name: str, what: str, statuses: list[Any], kind: Any = OpenApiTypes.INT) -> OpenApiParameter:
     place: Any = OpenApiParameter.HEADER
-    return OpenApiParameter(name, OpenApiTypes.INT, place, response=statuses, description=what)
+    return OpenApiParameter(name, kind, place, response=statuses, description=what)
 
 
-_LIMITED = [200, 201, 202, 204, 400, 403, 404, 409, 413, 415, 422, 429]
+_LIMITED = [200, 201, 202, 204, 307, 400, 403, 404, 409, 410, 413, 415, 422, 429]
 _ANSWER_HEADERS = [
     _header("X-RateLimit-Limit", "requests a minute that the key may make", _LIMITED),
     _header("X-RateLimit-Remaining", "how many are left", _LIMITED),
     _header("X-RateLimit-Reset", "when the next minute begins, in seconds since 1970", _LIMITED),
     _header("Retry-After", "seconds", [429, 503]),
+    _header("Location", "where this is answered, with a ticket that is good for a minute", [307], OpenApiTypes.URI),
 ]
 
 
 def _parameters(query: type[BaseModel]) -> Iterator[OpenApiParameter]:
     found = query.model_json_schema()
-    for name, schema in found["properties"].items():
+    for name, schema in _inlined(found["properties"], found.get("$defs", {})).items():
         described = {key: value for key, value in schema.items() if key not in ("title", "anyOf", "default")}
         for choice in schema.get("anyOf", ()):  # null means that it is left out
             described |= {key: value for key, value in choice.items() if choice != {"type": "null"}}
-        if schema.get("default") is not None:
+        if schema.get("default"):  # an empty one says nothing
             described["default"] = schema["default"]
+        several: Any = {"style": "form", "explode": False} if described.get("type") == "array" else {}
         yield OpenApiParameter(
             name,
             described,
             OpenApiParameter.QUERY,
             required=name in found.get("required", ()),
             description=described.pop("description", ""),
+            **several,  # separated by commas
         )
+
+
+def _inlined(node: Any, parts: dict[str, Any]) -> Any:
+    """Without references: a parameter's schema stands alone."""
+    if isinstance(node, list):
+        return [_inlined(each, parts) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if reference := node.get("$ref"):
+        return _inlined(parts[reference.rpartition("/")[2]], parts)
+    return {name: _inlined(value, parts) for name, value in node.items()}
 
 
 class Models(PydanticExtension):  # type: ignore[no-untyped-call]

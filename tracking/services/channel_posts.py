@@ -14,10 +14,11 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
-from tracking import channel_schema, cursors, ids, partitions
+from tracking import channel_schema, cursors, ids, partitions, schema
 from tracking.channel_schema import Post
 from tracking.models import ChannelMessage, ChatChannel, ChatMember, Content, Membership
 from tracking.models.channel import RECIPIENT
+from tracking.paging import PageQuery
 from tracking.services import channels, members, route, submit
 from tracking.services.act import Missing, Refused
 from tracking.services.idempotency import Key
@@ -139,7 +140,8 @@ def newest(
 
 def page(channel: ChatChannel, query: dict[str, str]) -> dict[str, Any]:
     """Newest first. Raises BadQuery."""
-    limit, before = channels.limit_and_cursor(query, 1)
+    asked = schema.query(PageQuery, query)
+    limit, before = asked.limit, channels.place_of(asked.cursor, 1)
     rows = newest(channel, before=before[0] if before else None, limit=limit + 1)
     more = cursors.encode([rows[limit - 1].segment]) if len(rows) > limit else None
     return {"messages": [shape(each) for each in with_content(rows[:limit])], "next_cursor": more}

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from tracking import cursors
+from tracking import cursors, schema
+from tracking.channel_schema import MembersQuery, ReceiptsQuery
 from tracking.models import ChannelMessage, ChatMember, Membership
-from tracking.schema import BadQuery
 from tracking.services import channels, members
 from tracking.services.act import Missing
 
@@ -132,9 +132,7 @@ def _reached(places: Sequence[ChannelMessage], kind: str, wanted: list[str]) -> 
 
 def summary(place: ChannelMessage, query: dict[str, str]) -> dict[str, Any]:
     """Raises Hidden, BadQuery."""
-    if unknown := sorted(set(query) - {"memberships"}):
-        raise BadQuery(dict.fromkeys(unknown, "is not a known parameter"))
-    wanted = members.memberships(query.get("memberships"))
+    wanted = members.memberships(schema.query(ReceiptsQuery, query).memberships)
     found = counts([visible(place)], wanted)[place.pk]
     return {
         "id": place.pk,
@@ -149,10 +147,10 @@ def native_page(place: ChannelMessage, kind: str, query: dict[str, str]) -> dict
     """Raises Hidden, BadQuery, Missing where there is no such kind of receipt."""
     if kind not in MARKERS:
         raise Missing
-    limit, after = channels.limit_and_cursor(query, 2, "memberships")
-    wanted = members.memberships(query.get("memberships"))
+    asked = schema.query(MembersQuery, query)
+    wanted, after = members.memberships(asked.memberships), channels.place_of(asked.cursor, 2)
     start = (after[0], after[1]) if after else None
-    found = page(visible(place), kind, memberships=wanted, after=start, limit=limit)
+    found = page(visible(place), kind, memberships=wanted, after=start, limit=asked.limit)
     return {
         "users": [
             {

@@ -12,12 +12,12 @@ from django.db import IntegrityError, transaction
 
 from providers.chat import channels as provider
 from providers.models import ProviderAccount
-from tracking import channel_schema, cursors
+from tracking import channel_schema, cursors, schema
 from tracking.models import ChannelSettings, ChatChannel, ChatMember, ChatUser, Grant
+from tracking.paging import PageQuery
 from tracking.schema import BadQuery
 from tracking.services import route
 from tracking.services.act import Missing, Refused
-from tracking.services.listing import limit_of
 
 ACCOUNT = "postroom-channels"
 _DEFAULTS = ChannelSettings()
@@ -86,7 +86,8 @@ def delete(*, project_id: int, key: str) -> None:
 
 def page(project_id: int, query: dict[str, str]) -> dict[str, Any]:
     """Newest first. Raises BadQuery."""
-    limit, before = limit_and_cursor(query, 1)
+    asked = schema.query(PageQuery, query)
+    limit, before = asked.limit, place_of(asked.cursor, 1)
     found = ChatChannel.objects.filter(project_id=project_id, deleted_at=None)
     if before:
         found = found.filter(pk__lt=before[0])
@@ -142,12 +143,9 @@ def user_shape(found: ChatUser) -> dict[str, Any]:
 # --- lists
 
 
-def limit_and_cursor(query: dict[str, str], numbers: int, *more: str) -> tuple[int, tuple[int, ...] | None]:
-    """What every list takes; `more`: the names of what this one takes beside them. Raises BadQuery."""
-    if unknown := sorted(set(query) - {"cursor", "limit", *more}):
-        raise BadQuery(dict.fromkeys(unknown, "is not a known parameter"))
-    text = query.get("cursor")
+def place_of(cursor: str | None, numbers: int) -> tuple[int, ...] | None:
+    """Where a page begins: the numbers in its cursor. Raises BadQuery."""
     try:
-        return limit_of(query.get("limit")), None if text is None else cursors.decode(text, numbers)
+        return None if cursor is None else cursors.decode(cursor, numbers)
     except cursors.NotACursor:
         raise BadQuery({"cursor": "is not a cursor of this list"}) from None

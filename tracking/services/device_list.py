@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import QueryDict
 
+from tracking import schema
+from tracking.device_schema import DeviceQuery
 from tracking.models import Device
-from tracking.models.push import PLATFORMS
-from tracking.schema import BadQuery
 from tracking.services.act import Missing
-from tracking.services.listing import limit_of
 
-_EXACT = {"token": 500, "hwid": 200, "user_id": 200}  # and how long they may be
-_KNOWN = {*_EXACT, "platform", "valid", "limit", "cursor"}
 _MAX_ID = 2**63 - 1
 
 
@@ -45,36 +42,20 @@ def find(project_id: int, number: str) -> Device:
     return found
 
 
-def page(project_id: int, query: QueryDict) -> dict[str, Any]:
+def page(project_id: int, query: Mapping[str, str]) -> dict[str, Any]:
     """Raises BadQuery."""
-    if unknown := sorted(set(query) - _KNOWN):
-        raise BadQuery(dict.fromkeys(unknown, "is not a known parameter"))
-    limit = limit_of(query.get("limit"))
-    rows = list(_wanted(project_id, query).order_by("-pk")[: limit + 1])
-    more = rows[limit - 1].pk if len(rows) > limit else None
-    return {"devices": [shape(row) for row in rows[:limit]], "next_cursor": None if more is None else str(more)}
+    asked = schema.query(DeviceQuery, query)
+    rows = list(_wanted(project_id, asked).order_by("-pk")[: asked.limit + 1])
+    more = rows[asked.limit - 1].pk if len(rows) > asked.limit else None
+    return {"devices": [shape(row) for row in rows[: asked.limit]], "next_cursor": None if more is None else str(more)}
 
 
-def _wanted(project_id: int, query: QueryDict) -> QuerySet[Device]:
-    errors = {
-        name: f"must have 1 to {longest} characters"
-        for name, longest in _EXACT.items()
-        if name in query and (not 0 < len(query[name]) <= longest or "\0" in query[name])
-    }
-    if query.get("platform", PLATFORMS[0]) not in PLATFORMS:
-        errors["platform"] = f"must be one of {', '.join(PLATFORMS)}"
-    if query.get("valid", "true") not in ("true", "false"):
-        errors["valid"] = "must be true or false"
-    before = query.get("cursor")
-    if before is not None and not _is_id(before):
-        errors["cursor"] = "is not a cursor of this list"
-    if errors:
-        raise BadQuery(errors)
-    found = Device.objects.filter(project_id=project_id)
-    found = found.filter(**{name: query[name] for name in (*_EXACT, "platform") if name in query})
-    if "valid" in query:
-        found = found.filter(valid=query["valid"] == "true")
-    return found if before is None else found.filter(pk__lt=int(before))
+def _wanted(project_id: int, asked: DeviceQuery) -> QuerySet[Device]:
+    exact = asked.model_dump(include={"token", "hwid", "user_id", "platform"}, exclude_none=True)
+    found = Device.objects.filter(project_id=project_id, **exact)
+    if asked.valid is not None:
+        found = found.filter(valid=asked.valid == "true")
+    return found if asked.cursor is None else found.filter(pk__lt=int(asked.cursor))
 
 
 def _is_id(text: str) -> bool:

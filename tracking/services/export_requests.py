@@ -14,12 +14,12 @@ from uuid import UUID
 from django.db import transaction
 
 from providers.models import ProviderAccount
-from tracking import export_schema
+from tracking import export_schema, schema
 from tracking.export_schema import NewExport
 from tracking.models import Export, Project
+from tracking.paging import PageQuery
 from tracking.schema import BadQuery, FieldError, Invalid
 from tracking.services import endpoints, exports
-from tracking.services.listing import limit_of
 
 
 def create(*, project_id: int, document: Any, by: str, may_manage: bool) -> dict[str, Any]:
@@ -66,9 +66,8 @@ def _account(wanted: NewExport, project_id: int) -> int | None:
 
 def page(project_id: int, query: Mapping[str, str]) -> dict[str, Any]:
     """Newest first. Raises BadQuery."""
-    if unknown := sorted(set(query) - {"cursor", "limit"}):
-        raise BadQuery(dict.fromkeys(unknown, "is not a known parameter"))
-    limit, before = limit_of(query.get("limit")), _cursor(query.get("cursor"))
+    asked = schema.query(PageQuery, query)
+    limit, before = asked.limit, _cursor(asked.cursor)
     found = exports.of_project(project_id, limit=limit + 1, before=before)
     more = _as_cursor(found[limit - 1]) if len(found) > limit else None
     return {"exports": [exports.shape(each) for each in found[:limit]], "next_cursor": more}

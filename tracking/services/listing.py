@@ -27,9 +27,9 @@ from providers.models import CHANNELS, ProviderAccount
 from tracking import ids, shape
 from tracking.models import Message
 from tracking.models.message import STATUSES
+from tracking.paging import DEFAULT_LIMIT, MAX_LIMIT
 from tracking.schema import BadQuery
 
-DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 LOOKED_THROUGH = 20_000  # messages, for one page
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _COLUMNS = [column.removeprefix("m.").replace("a.", "account__") for column in shape.COLUMNS]

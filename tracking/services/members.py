@@ -6,17 +6,16 @@ membership.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
 
-from tracking import channel_schema, cursors
-from tracking.channel_schema import NewMember
+from tracking import channel_schema, cursors, schema
+from tracking.channel_schema import MembersQuery, NewMember
 from tracking.models import ChatChannel, ChatMember, ChatUser, Membership
 from tracking.models.channel import PRESENT
-from tracking.schema import BadQuery
 from tracking.services import channels
 from tracking.services.act import Missing, Refused
 
@@ -106,10 +105,10 @@ def present(member: ChatMember) -> ChatMember:
 
 def page(channel: ChatChannel, query: dict[str, str]) -> dict[str, Any]:
     """In the order in which they came. Raises BadQuery."""
-    limit, after = channels.limit_and_cursor(query, 1, "memberships")
-    wanted = memberships(query.get("memberships"))
+    asked = schema.query(MembersQuery, query)
+    limit, after = asked.limit, channels.place_of(asked.cursor, 1)
     rows: list[ChatMember] = []
-    for membership in wanted:  # each is a range of the index
+    for membership in memberships(asked.memberships):  # each is a range of the index
         found = ChatMember.objects.select_related("user").filter(channel=channel, membership=membership)
         found = found.filter(pk__gt=after[0]) if after else found
         rows += found.order_by("pk")[: limit + 1]
@@ -118,14 +117,9 @@ def page(channel: ChatChannel, query: dict[str, str]) -> dict[str, Any]:
     return {"members": [shape(row) for row in rows[:limit]], "next_cursor": more}
 
 
-def memberships(text: str | None) -> list[str]:
-    """`member,muted`; all of them where nothing is named. Raises BadQuery."""
-    if text is None:
-        return list(Membership.values)
-    wanted = text.split(",")
-    if set(wanted) - set(Membership.values):
-        raise BadQuery({"memberships": f"must be some of {', '.join(Membership.values)}, separated by commas"})
-    return [each for each in Membership.values if each in wanted]
+def memberships(named: Collection[str] | None) -> list[str]:
+    """Each once; all of them where nothing is named."""
+    return [each for each in Membership.values if named is None or each in named]
 
 
 def shape(member: ChatMember) -> dict[str, Any]:

@@ -11,22 +11,37 @@ from rest_framework.request import Request
 from tracking import consent_schema
 from tracking.api import json
 from tracking.api.authentication import Caller
+from tracking.api.describe import Operation
+from tracking.api.v1 import consent_shapes as shapes
 from tracking.api.v1.views import View
 from tracking.consent_schema import Consent, OneConsent
 from tracking.models import ConsentState, Scope
 from tracking.schema import BadQuery, Invalid
-from tracking.services import act, consents, listing
+from tracking.services import act, consents
 from tracking.services.consents import Asked, By
 
 Named = TypeVar("Named")
 
 
+_CONSENT = {"channel": "email", "recipient": "ada@example.org", "purpose": "newsletter", "state": "withdrawn"}
+
+
 class Consents(View):
     scopes = {"GET": Scope.READ, "PUT": Scope.MANAGE, "DELETE": Scope.MANAGE}
+    describes = {
+        "GET": Operation(
+            "The consents of one recipient, or of the project, newest first",
+            shapes.ConsentPage,
+            query=consent_schema.ConsentQuery,
+        ),
+        "PUT": Operation("Set one consent", shapes.KnownConsent, body=consent_schema.Consent, example=_CONSENT),
+        "DELETE": Operation(
+            "Forget one consent; its history stays", None, 204, query=consent_schema.OneConsent, errors=(404,)
+        ),
+    }
     http_method_names = ["get", "put", "delete", "head"]
 
     def get(self, request: Request) -> HttpResponse:
-        """The consents of one recipient, or of the project, newest first."""
         caller = self.caller(request)
         asked = _read(consent_schema.query, request, caller)
         if asked.channel is not None and asked.recipient is not None:
@@ -44,19 +59,17 @@ class Consents(View):
                 project_id=caller.project_id,
                 purpose=asked.purpose,
                 before=int(asked.cursor) if asked.cursor else None,
-                limit=listing.limit_of(asked.limit),
+                limit=asked.limit,
             )
         return json.answer({"consents": found, "next_cursor": str(following) if following else None})
 
     def put(self, request: Request) -> HttpResponse:
-        """Set one consent."""
         caller = self.caller(request)
         wanted = consent_schema.consent(json.document(request), caller.default_region)
         (stands,) = _put(caller, [wanted])
         return json.answer(stands)
 
     def delete(self, request: Request) -> HttpResponse:
-        """Forget one consent: nothing is known of it any more. Its history stays."""
         caller = self.caller(request)
         wanted = _read(consent_schema.one, request, caller)
         if not consents.remove(project_id=caller.project_id, asked=_asked(wanted), by=_by(caller)):
@@ -65,11 +78,20 @@ class Consents(View):
 
 
 class ConsentBatch(View):
+    """All of them are taken, or none."""
+
     scopes = {"PUT": Scope.MANAGE}
+    describes = {
+        "PUT": Operation(
+            "Set up to 1,000 consents",
+            shapes.ConsentsPut,
+            body=consent_schema.ConsentBatch,
+            example={"consents": [_CONSENT]},
+        )
+    }
     http_method_names = ["put"]
 
     def put(self, request: Request) -> HttpResponse:
-        """Set up to 1,000 consents, all or none."""
         caller = self.caller(request)
         wanted = consent_schema.batch(json.document(request), caller.default_region)
         return json.answer({"consents": _put(caller, wanted)})

@@ -5,19 +5,31 @@ from __future__ import annotations
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from tracking import device_schema
 from tracking.api import json
+from tracking.api.describe import Operation
+from tracking.api.v1.device_shapes import DevicePage, RegisteredDevice
 from tracking.api.v1.views import View
 from tracking.models import Scope
 from tracking.services import device_list, devices
 
 
 class Devices(View):
-    """Register a device, or list those of the project, newest first."""
-
     scopes = {"GET": Scope.READ, "POST": Scope.SEND}
+    describes = {
+        "GET": Operation("List devices, newest first", DevicePage, query=device_schema.DeviceQuery),
+        "POST": Operation(
+            "Register a device, or renew one that is known by its hwid or token",
+            RegisteredDevice,
+            201,
+            also={200: RegisteredDevice},
+            body=device_schema.DeviceRequest,
+            example={"platform": "android", "token": "f4JtDeviceToken", "user_id": "ada", "tags": {"plan": "pro"}},
+        ),
+    }
 
     def get(self, request: Request) -> HttpResponse:
-        return json.answer(device_list.page(self.caller(request).project_id, request.query_params))
+        return json.answer(device_list.page(self.caller(request).project_id, request.query_params.dict()))
 
     def post(self, request: Request) -> HttpResponse:
         """201 for a new device; 200 for one that was known by its hwid or token: it is renewed."""
@@ -27,9 +39,11 @@ class Devices(View):
 
 
 class Device(View):
-    """One device of the register."""
-
     scopes = {"GET": Scope.READ, "DELETE": Scope.SEND}
+    describes = {
+        "GET": Operation("Look a device up", RegisteredDevice),
+        "DELETE": Operation("Take a device off the register", None, 204),
+    }
     http_method_names = ["get", "head", "delete"]
 
     def get(self, request: Request, device: str) -> HttpResponse:

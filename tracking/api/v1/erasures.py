@@ -9,15 +9,26 @@ from rest_framework.request import Request
 
 from tracking import erasure_schema
 from tracking.api import json
+from tracking.api.describe import Operation
+from tracking.api.v1.erasure_shapes import Certificate
 from tracking.api.v1.views import View
 from tracking.models import Project, Scope
 from tracking.services import act, erase
 
 
 class Erasures(View):
-    """Erase everything about one recipient from the key's project."""
+    """From the key's project, and for good. What waits to be sent to them is cancelled."""
 
     scopes = {"POST": Scope.MANAGE}
+    describes = {
+        "POST": Operation(
+            "Erase everything about one recipient",
+            Certificate,
+            202,
+            body=erasure_schema.NewErasure,
+            example={"channel": "email", "recipient": "ada@example.org"},
+        )
+    }
     http_method_names = ["post"]
 
     def post(self, request: Request) -> HttpResponse:
@@ -29,9 +40,8 @@ class Erasures(View):
 
 
 class Erasure(View):
-    """The progress of an erasure, and once it is done, its certificate."""
-
     scopes = {"GET": Scope.MANAGE}
+    describes = {"GET": Operation("The progress of an erasure, and its certificate", Certificate)}
     http_method_names = ["get", "head"]
 
     def get(self, request: Request, erasure: str) -> HttpResponse:

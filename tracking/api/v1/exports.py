@@ -8,18 +8,21 @@ from django.http import HttpResponse
 from django.urls import path
 from rest_framework.request import Request
 
+from tracking import export_schema
 from tracking.api import json
+from tracking.api.describe import Operation
 from tracking.api.problems import Problem
+from tracking.api.v1 import export_shapes as shapes
 from tracking.api.v1.views import View
 from tracking.models import Export as Row
 from tracking.models import Scope
+from tracking.paging import PageQuery
 from tracking.services import act, export_requests, exports
 
 
 class Exports(View):
-    """The project's exports, newest first."""
-
     scopes = {"GET": Scope.READ}
+    describes = {"GET": Operation("List exports, newest first", shapes.ExportPage, query=PageQuery)}
     http_method_names = ["get", "head"]
 
     def get(self, request: Request) -> HttpResponse:
@@ -27,9 +30,23 @@ class Exports(View):
 
 
 class DeliveryData(View):
-    """Ask for a file with the messages of a period."""
+    """A `webhook_url` is called, with a signature, when the file is complete; it needs the scope `manage`."""
 
     scopes = {"POST": Scope.READ}
+    describes = {
+        "POST": Operation(
+            "Ask for a file with the messages of a period",
+            shapes.ExportTaken,
+            202,
+            body=export_schema.NewExport,
+            example={
+                "format": "csv",
+                "start_date": "2026-03-01",
+                "end_date": "2026-03-31",
+                "filters": {"status": ["failed", "bounced"]},
+            },
+        )
+    }
     http_method_names = ["post"]
 
     def post(self, request: Request) -> HttpResponse:
@@ -49,9 +66,11 @@ class DeliveryData(View):
 
 
 class Export(View):
-    """One export: how far it is, and where its file can be fetched."""
-
     scopes = {"GET": Scope.READ, "DELETE": Scope.MANAGE}
+    describes = {
+        "GET": Operation("How far an export is, and where its file can be fetched", shapes.ExportStatus),
+        "DELETE": Operation("Delete an export and its file", None, 204),
+    }
     http_method_names = ["get", "head", "delete"]
 
     def get(self, request: Request, export: str) -> HttpResponse:

@@ -16,7 +16,7 @@ from tracking.fields import MAX_ITEMS, ChannelName
 StatusName = Literal["pending", "processing", "sent", "delivered", "read", "failed", "bounced", "cancelled", "unknown"]
 
 
-class Tracking(Answer):
+class MessageTracking(Answer):
     created_at: datetime
     sent_at: datetime | None
     delivered_at: datetime | None
@@ -33,7 +33,7 @@ class MessageStatus(Answer):
     channel: ChannelName
     external_id: str | None
     batch_id: int | None
-    tracking: Tracking
+    tracking: MessageTracking
 
 
 class MessageBatchTaken(Answer):
@@ -54,6 +54,27 @@ class MessagePage(Answer):
     next_cursor: str | None
 
 
+class MessageAttachment(Answer):
+    filename: str
+    content_type: str
+    bytes: int
+
+
+class MessageLeg(Answer):
+    """A way of a message with a fallback, and what became of it."""
+
+    number: int
+    channel: ChannelName
+    recipient: str
+    provider: Annotated[str | None, Field(description="the account that was asked for")]
+    ttl: int | None
+    status: StatusName | Literal["not_used"]
+    attempts: int
+    taken_at: datetime | None
+    due_at: Annotated[datetime | None, Field(description="when it is taken, unless the leg before has delivered")]
+    content: dict[str, Any] | None
+
+
 class MessageWhole(ListedMessage):
     """The status and the request's own fields."""
 
@@ -63,13 +84,21 @@ class MessageWhole(ListedMessage):
     tags: list[str]
     scheduled_at: datetime | None
     expires_at: datetime | None
+    retry: dict[str, Any] | None
     sender: str | None
+    reply_to: str | None
     subject: str | None
+    purpose: str | None
+    cc: list[str]
+    bcc: list[str]
     headers: dict[str, str]
+    variables: dict[str, Any]
     metadata: dict[str, Any]
-    attachments: list[dict[str, Any]]
+    attachments: list[MessageAttachment]
     content: dict[str, Any] | None
     content_purged: bool
+    legs: Annotated[list[MessageLeg], Field(description="of a message with a fallback, in order")]
+    double_delivery: Annotated[bool, Field(description="an abandoned leg delivered, too")]
 
 
 class TimelineEntry(Answer):
@@ -80,6 +109,16 @@ class TimelineEntry(Answer):
     attempt: int | None
     source: str
     provider: str | None
+    finished_at: Annotated[datetime | None, Field(description="of attempts")] = None
+    provider_message_id: Annotated[str | None, Field(description="of attempts")] = None
+    said_at: Annotated[datetime | None, Field(description="a receipt's own time")] = None
+    failure: Annotated[str | None, Field(description="failure class")] = None
+    bounce: Annotated[str | None, Field(description="bounce class")] = None
+    machine: Annotated[bool, Field(description="an open or click that no human made")] = False
+    code: Annotated[str | None, Field(description="the provider's own")] = None
+    text: Annotated[str | None, Field(description="the provider's own")] = None
+    detail: Any = None
+    receipt_id: Annotated[UUID | None, Field(description="the raw request; with the scope `receipts`")] = None
 
 
 class Timeline(Answer):
@@ -92,6 +131,7 @@ class KnownStatus(MessageStatus):
 
     id: str  # type: ignore[assignment]
     notification_id: UUID
+    matches: Annotated[int, Field(description="where several messages have the id: how many; this is the newest")] = 1
 
 
 class NoStatus(Answer):

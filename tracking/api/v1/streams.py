@@ -14,8 +14,10 @@ from rest_framework.request import Request
 
 from tracking import following, ticket
 from tracking.api.authentication import Caller
+from tracking.api.describe import Operation
 from tracking.api.problems import Problem
-from tracking.api.v1 import views
+from tracking.api.v1 import shapes, views
+from tracking.api.v1.stream_shapes import EventStream
 from tracking.models import Scope
 from tracking.services import act
 
@@ -23,9 +25,19 @@ TICKET = "ticket"
 
 
 class Stream(views.View):
-    """Changes of status as server-sent events."""
+    """The web server answers 307: the process at `Location` tells the events. The header `Last-Event-ID` counts as
+    `last_event_id` does."""
 
     scopes = {"GET": Scope.READ}
+    describes = {
+        "GET": Operation(
+            "Changes of status as server-sent events",
+            EventStream,
+            query=following.StreamQuery,
+            media_type="text/event-stream",
+            also={307: None},
+        )
+    }
 
     def get(self, request: Request) -> HttpResponse:
         given = request.query_params.dict()
@@ -37,7 +49,14 @@ class Stream(views.View):
 
 
 class Notification(views.Notification):
-    """What became of a message: now, or with `wait` as soon as its status changes."""
+    """As it is now; with `wait` as soon as its status is another one, or after so many seconds: then the web server
+    answers 307, and the process at `Location` waits."""
+
+    describes = {
+        "GET": Operation(
+            "Look a message up", shapes.MessageWhole, query=following.WaitQuery, also={307: None}, errors=(410,)
+        )
+    }
 
     def get(self, request: Request, notification: str) -> HttpResponse:
         if "wait" not in request.query_params:

@@ -138,7 +138,6 @@ class _OfOne(View):
 
 class Notification(_OfOne):
     scopes = {"GET": Scope.READ}
-    describes = {"GET": Operation("Look a message up", shapes.MessageWhole)}
 
     def get(self, request: Request, notification: str) -> HttpResponse:
         caller, key = self.caller(request), _id(notification)
@@ -149,7 +148,7 @@ class Events(_OfOne):
     """Attempts, events and decisions, oldest first."""
 
     scopes = {"GET": Scope.READ}
-    describes = {"GET": Operation("A message's timeline", shapes.Timeline)}
+    describes = {"GET": Operation("A message's timeline", shapes.Timeline, errors=(410,))}
 
     def get(self, request: Request, notification: str) -> HttpResponse:
         caller, key = self.caller(request), _id(notification)
@@ -194,13 +193,14 @@ class Batch(View):
 
 
 class Nowhere(View):
-    """Every other address below /v1."""
+    """Every other address below /v1: nothing is there for anybody, and a key's requests count."""
 
     schema = None  # it is not described
-    http_method_names = ["get", "post", "put", "patch", "delete", "head", "options"]
+    permission_classes = []
 
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        return problems.not_found()
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        raise act.Missing
 
 
 def _id(text: str) -> UUID:

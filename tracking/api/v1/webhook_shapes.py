@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from tracking.api.describe import Answer
+from tracking.models.outbound import PayloadStyle
 
 State = Literal["pending", "delivered", "failed"]
 
@@ -21,6 +22,7 @@ class WebhookEndpoint(Answer):
     description: str
     custom_headers: Annotated[dict[str, None], Field(description="Their names; nobody shows the values again.")]
     max_in_flight: int
+    style: PayloadStyle
     is_active: bool
     disabled_reason: str | None
     disabled_at: datetime | None
