@@ -19,8 +19,9 @@ import orjson
 from django.db.models import Q
 
 from tracking.models import Delivery, Endpoint, Export, ExportFormat, ExportState, Grant, IdempotencyKey, Unmatched
+from tracking.models.channel import RECIPIENT
 from tracking.models.export import WORKING
-from tracking.redact import ERASED, Needle, document
+from tracking.redact import Needle, document
 from tracking.services import export_files, exports, push_log
 from tracking.services.erase_target import FIRST, Done, Target, execute, rows
 
@@ -188,22 +189,34 @@ def _copy(needle: Needle, export: Export, source: Iterable[str], into: Any) -> i
 
 def _json_lines(source: Iterable[str], needle: Needle) -> Iterator[str | None]:
     for line in source:
-        row = orjson.loads(line)
-        yield (
-            None
-            if needle.text(row.get("recipient") or "") == ERASED
-            else orjson.dumps(needle.json(row)).decode() + "\n"
-        )
+        if (row := _line(needle, orjson.loads(line))) is None:
+            yield None
+        else:
+            yield orjson.dumps(row).decode() + "\n"
 
 
 def _csv_lines(source: Iterable[str], needle: Needle) -> Iterator[str | None]:
-    rows = csv.reader(source)
-    head = next(rows, [])
+    lines = csv.reader(source)
+    head = next(lines, [])
     yield _csv_line(head)
-    at = head.index("recipient") if "recipient" in head else None
-    for row in rows:
-        named = at is not None and needle.text(row[at].removeprefix("'")) == ERASED
-        yield None if named else _csv_line([needle.text(cell) for cell in row])
+    for cells in lines:
+        row = _line(needle, dict(zip(head, cells, strict=True)))
+        yield None if row is None else _csv_line([*row.values()])
+
+
+def _line(needle: Needle, row: dict[str, Any]) -> dict[str, Any] | None:
+    """None: it is about them."""
+    if needle.is_it((row.get("recipient") or "").removeprefix("'")):
+        return None
+    return {name: _cell(needle, name, value) for name, value in row.items()}
+
+
+def _cell(needle: Needle, name: str, value: Any) -> Any:
+    """Ids, tags and a channel's key may be made of the address."""
+    of_channel = name == "recipient" and RECIPIENT in value
+    if not of_channel and name not in ("external_id", "tags"):
+        return needle.json(value)
+    return [needle.inside(each) for each in value] if isinstance(value, list) else value and needle.inside(value)
 
 
 def _csv_line(row: list[str]) -> str:
