@@ -25,6 +25,7 @@ from providers.models import ProviderAccount
 from tests.builders import make_account, make_endpoint, make_key, make_project
 from tests.tracking.aged import make_old, weeks_ago
 from tests.tracking.lives import fail
+from tests.tracking.streaming import database_url
 from tests.tracking.test_api_notifications import Api
 from tests.tracking.test_partitions import Traffic, long_reader
 from tracking import ids, metrics, partitions, tasks
@@ -257,9 +258,7 @@ def test_a_purge_that_is_killed_in_the_middle_goes_on(
         "purge._count = slow\n"
         "purge.work(run.pk, seconds=60)\n"
     )
-    database = connection.settings_dict
-    url = f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
-    environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    environment = {**os.environ, "DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "config.settings"}
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=configured.BASE_DIR, env=environment, stdout=subprocess.PIPE, text=True
     )
