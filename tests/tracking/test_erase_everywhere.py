@@ -137,6 +137,20 @@ def test_who_is_erased_under_one_address_is_erased_under_all_of_a_message(channe
     assert [str(each) for each in check.differences()] == []
 
 
+@pytest.mark.parametrize("spelt", ["+4915123456789", "4915123456789"])
+def test_a_phone_number_is_erased_where_a_chat_account_carries_it_too(spelt: str) -> None:
+    project = make_project()
+    for channel in ("sms", "chat"):
+        make_account(project, channel=channel)
+    key = make_message(project, channel="chat", recipient=spelt)
+    other = make_message(project, channel="chat", recipient=f"{spelt}0")
+    suppress.add([suppress.Entry(project.pk, "chat", spelt, "manual")])
+    assert erased(project, "+49 151 23456789", "sms").counts["suppression"] == 1
+    assert Message.objects.get(pk=key).recipient == "(erased)"
+    assert Message.objects.get(pk=other).recipient == f"{spelt}0"
+    assert suppress.suppressed(project.pk, [("chat", spelt)])
+
+
 # --- devices and chat users
 
 
