@@ -1,39 +1,30 @@
-"""What the console keeps of a recipient who is erased: searches in saved views and bulk operations, and the audit log
-of them. A step of tracking.services.erase, which calls it.
+"""What the console keeps of a recipient who is erased: searches in saved views and bulk operations, the words of
+incidents and of who was told, and the logs of what operators did. A step of tracking.services.erase, which calls it.
 """
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
 from uuid import UUID
 
 from auditlog.models import LogEntry
-from django.db.models import Model, Q
+from django.contrib.admin.models import LogEntry as AdminEntry
 
-from dashboard.models import BulkOperation, SavedView
-from tracking.services.erase_messages import Done, Target
+from dashboard.models import AlertNotification, AlertRule, BulkOperation, Incident, IncidentEvent, SavedView
+from tracking.services import erase_texts
+from tracking.services.erase_target import Done, Target
+from tracking.services.erase_texts import Texts
 
-_TEXTS: tuple[tuple[type[Model], tuple[str, ...]], ...] = (
-    (SavedView, ("name", "query")),
-    (BulkOperation, ("query", "reason")),
-    (LogEntry, ("object_repr", "changes", "changes_text")),
+_TEXTS = (
+    Texts(SavedView, ("name", "query"), unique="name"),
+    Texts(BulkOperation, ("query", "reason", "fault")),
+    Texts(AlertRule, ("fault",)),
+    Texts(Incident, ("query", "text")),
+    Texts(IncidentEvent, ("text",)),
+    Texts(AlertNotification, ("payload", "error")),
+    Texts(LogEntry, ("object_repr", "changes", "changes_text")),
+    Texts(AdminEntry, ("object_repr", "change_message")),
 )
 
 
 def step(target: Target, place: UUID | None) -> Done:
-    return Done(counts={model._meta.db_table: _in(model, names, target) for model, names in _TEXTS})
-
-
-def _in(model: type[Model], names: tuple[str, ...], target: Target) -> int:
-    wanted = [Q(**{f"{name}__icontains": form}) for name in names for form in target.needle.forms]
-    if not wanted:
-        return 0
-    holding = reduce(or_, wanted)
-    changed = 0
-    for row in model._default_manager.filter(holding):
-        before = {name: getattr(row, name) for name in names}
-        after = {name: target.needle.json(value) for name, value in before.items()}
-        if after != before:
-            changed += model._default_manager.filter(pk=row.pk).update(**after)
-    return changed
+    return Done(counts=erase_texts.redact(_TEXTS, target.needle))

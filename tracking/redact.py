@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import orjson
 
@@ -24,9 +24,10 @@ class Needle:
     def __init__(self, channel: str, address: str) -> None:
         self.address = address
         self._folded = {address.casefold(), address.lower()}
-        forms = {address, quote(address, safe=""), quote(address, safe="@+"), _json(address)}
+        forms = {address, quote(address, safe=""), quote(address, safe="@+"), quote_plus(address), _json(address)}
         if channel == "sms":
             forms.add(address.removeprefix("+"))
+            self._folded.add(address.removeprefix("+"))
         self._forms = sorted(forms, key=len, reverse=True) if len(address) >= SHORT else []
         inner = "|".join(map(re.escape, self._forms)) or r"(?!)"
         part = "0-9" if channel == "sms" else "0-9A-Za-z._%+-"
@@ -55,12 +56,16 @@ class Needle:
         """The same for lower(encode(bytea, 'escape'))."""
         return [f"%{_unlike(_octal(form).lower())}%" for form in self._forms]
 
+    def is_it(self, value: str) -> bool:
+        """The whole value is this recipient."""
+        return value.casefold() in self._folded
+
     def text(self, value: str) -> str:
-        return ERASED if value.casefold() in self._folded else self._text.sub(ERASED, value)
+        return ERASED if self.is_it(value) else self._text.sub(ERASED, value)
 
     def inside(self, value: str) -> str:
         """For ids that were made of it, as welcome-ada@example.org: what may be another address counts too."""
-        return self._part.sub(ERASED, value)
+        return ERASED if self.is_it(value) else self._part.sub(ERASED, value)
 
     def raw(self, value: bytes) -> bytes:
         return self._raw.sub(ERASED.encode(), value)

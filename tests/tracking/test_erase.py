@@ -164,6 +164,8 @@ def test_what_is_erased_is_said_and_cannot_be_sent_again(project: Project, accou
     assert (message.recipient, message.status) == ("(erased)", "failed")
     with pytest.raises(act.Refused, match="purged"):
         act.retry(key, source=act.Source("admin"))
+    with pytest.raises(act.Refused, match="erased"):
+        act.suppress_recipient(key, source=act.Source("admin"))
     assert Event.objects.get(message_id=key, dedupe_key__startswith="note:erased").text == "the recipient was erased"
 
 

@@ -15,6 +15,7 @@ from django.db import transaction
 from tracking import partitions, store, wake
 from tracking.models import Content, Message, Project
 from tracking.models.channel import RECIPIENT
+from tracking.redact import ERASED
 from tracking.rows import MessageRow
 from tracking.schema import Invalid
 from tracking.services import consents, route, submit
@@ -104,9 +105,11 @@ def send_again(message_id: UUID, *, source: Source, token: str) -> UUID:
 
 
 def suppress_recipient(message_id: UUID, *, source: Source) -> None:
-    """Nothing more is sent to this message's recipient by its project. Raises Missing."""
+    """Nothing more is sent to this message's recipient by its project. Raises Missing, Refused."""
     with transaction.atomic():
         work, row = _locked(message_id, None)
+        if row.recipient == ERASED:
+            raise Refused("its recipient was erased")
         work.suppress(row, "manual", *row.address(0))
         work.note(row, key="suppressed", source=source, text="the recipient was put on the suppression list")
         work.save()

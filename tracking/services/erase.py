@@ -1,5 +1,5 @@
 """Erases one recipient from a project, in place: no row goes that a metric counts. Called by the API, the console, the
-command `erase` and tasks; what is done to each table stands in erase_messages and erase_beside.
+command `erase` and tasks; what is done to each table stands in the modules erase_* beside this one.
 
 The job works in slices and keeps its place, so that it goes on after a crash. When it is done, the recipient itself is
 forgotten; what is left is the certificate: when, by whom, how much of each table, and the recipient's keyed hash.
@@ -21,9 +21,9 @@ from tracking import address, ids, jobs
 from tracking.models import Erasure, ErasureState, Project
 from tracking.redact import Needle
 from tracking.schema import FieldError, Invalid
-from tracking.services import erase_beside, erase_messages, suppress
+from tracking.services import erase_beside, erase_messages, erase_people, erase_texts, suppress
 from tracking.services.act import Missing
-from tracking.services.erase_messages import Done, Target
+from tracking.services.erase_target import Done, Target
 
 STALE = timedelta(minutes=2)  # one that was not worked at for so long has lost its worker, or waits
 TASK = "tracking.tasks.erase"
@@ -34,8 +34,15 @@ STEPS: list[tuple[str, Callable[[Target, UUID | None], Done]]] = [
     ("raw requests", erase_beside.raw_requests),
     ("receipts without a message", erase_beside.unmatched),
     ("idempotency keys", erase_beside.idempotency_keys),
-    ("suppression list", erase_beside.suppressions),
+    ("webhooks about exports", erase_beside.announcements),
+    ("suppression list", erase_people.suppressions),
+    ("consents", erase_people.consents),
+    ("devices", erase_people.devices),
+    ("chat users", erase_people.chat_users),
+    ("chat channels", erase_people.chat_channels),
+    ("words of operators", erase_texts.step),
     ("exports", erase_beside.exported),
+    ("tracking logs", erase_beside.push_logs),
 ]
 
 
@@ -58,7 +65,7 @@ def start(*, project: Project, channel: str, recipient: str, by: str, reason: st
             address_hash=suppress.address_hash(channel, known),
             sealed=vault.seal({"recipient": known}),
             by=by[:150],
-            reason=reason[:300],
+            reason=Needle(channel, known).text(reason)[:300],
             worked_at=datetime.now(UTC),
         )
         jobs.later(TASK, erasure.pk)

@@ -1,5 +1,5 @@
-"""Erasure, everything beside messages: raw requests, receipts without a message, idempotency keys, the suppression
-list, files of exports. Called by erase, inside its transaction.
+"""Erasure, everything beside messages and people: raw requests, receipts without a message, idempotency keys, webhooks
+that are about no message, files of exports, tracking logs. Called by erase, inside its transaction.
 """
 
 from __future__ import annotations
@@ -16,33 +16,34 @@ from typing import IO, Any
 from uuid import UUID
 
 import orjson
-from django.db import connection
 from django.db.models import Q
 
-from tracking.models import Export, ExportFormat, ExportState, Grant, IdempotencyKey, Suppression, Unmatched
+from tracking.models import Delivery, Endpoint, Export, ExportFormat, ExportState, Grant, IdempotencyKey, Unmatched
+from tracking.models.channel import RECIPIENT
 from tracking.models.export import WORKING
-from tracking.redact import ERASED, Needle, document
-from tracking.services import export_files, exports
-from tracking.services.erase_messages import Done, Target
+from tracking.redact import Needle, document
+from tracking.services import export_files, exports, push_log
+from tracking.services.erase_target import FIRST, Done, Target, execute, rows
 
 LOOKED_THROUGH = 2_000  # raw requests of one step
-_FIRST = UUID(int=0)
+DELIVERIES = 10_000  # webhook deliveries of one step
 
 
 def raw_requests(target: Target, place: UUID | None) -> Done:
     """Every raw request of the project's accounts that names them. What others' receipts say in it stays."""
     if not target.needle.like_raw:
         return Done()
-    low = place or _FIRST
-    edges = _rows(
+    low = place or FIRST
+    edges = rows(
         "SELECT id FROM inbound WHERE id > %s AND id < %s ORDER BY id OFFSET %s LIMIT 1",
         [low, target.end, LOOKED_THROUGH],
     )
     high = edges[0][0] if edges else None
-    found = _rows(
-        "SELECT id, url, headers, body FROM inbound WHERE id > %s AND id <= %s AND account_id = ANY(%s) AND"
-        " (lower(encode(body, 'escape')) LIKE ANY(%s) OR lower(url) LIKE ANY(%s) OR lower(headers::text) LIKE ANY(%s))",
-        [low, high or target.end, _accounts(target), target.needle.like_raw, *[target.needle.like] * 2],
+    found = rows(
+        "SELECT id, url, headers, body, error FROM inbound WHERE id > %s AND id <= %s AND account_id = ANY(%s) AND"
+        " (lower(encode(body, 'escape')) LIKE ANY(%s) OR lower(url) LIKE ANY(%s) OR lower(headers::text) LIKE ANY(%s)"
+        "  OR lower(error) LIKE ANY(%s))",
+        [low, high or target.end, _accounts(target), target.needle.like_raw, *[target.needle.like] * 3],
     )
     return Done(high, {"inbound": sum(_redact(target.needle, *row) for row in found)})
 
@@ -51,24 +52,21 @@ def _accounts(target: Target) -> list[int]:
     return list(Grant.objects.filter(project_id=target.project_id).values_list("account_id", flat=True))
 
 
-def _redact(needle: Needle, key: UUID, url: str, headers: Any, body: bytes) -> int:
-    known = document(headers)
-    before = (url, known, bytes(body))
-    after = (needle.text(url), needle.json(known), needle.raw(bytes(body)))
+def _redact(needle: Needle, key: UUID, url: str, headers: Any, body: bytes, error: str) -> int:
+    before = (url, document(headers), bytes(body), error)
+    after = (needle.text(url), needle.json(before[1]), needle.raw(before[2]), needle.text(error)[:1000])
     if after == before:
         return 0
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE inbound SET url = %s, headers = %s::jsonb, body = %s WHERE id = %s",
-            [after[0], orjson.dumps(after[1]).decode(), after[2], key],
-        )
-    return 1
+    return execute(
+        "UPDATE inbound SET url = %s, headers = %s::jsonb, body = %s, error = %s WHERE id = %s",
+        [after[0], orjson.dumps(after[1]).decode(), *after[2:], key],
+    )
 
 
 def unmatched(target: Target, place: UUID | None) -> Done:
     query = "SELECT id FROM tracking_unmatched WHERE account_id = ANY(%s) AND lower(receipt::text) LIKE ANY(%s)"
     changed = 0
-    for (pk,) in _rows(query, [_accounts(target), target.needle.like]):
+    for (pk,) in rows(query, [_accounts(target), target.needle.like]):
         stray = Unmatched.objects.select_for_update().filter(pk=pk).first()
         if stray is not None and (receipt := target.needle.json(stray.receipt)) != stray.receipt:
             changed += Unmatched.objects.filter(pk=pk).update(receipt=receipt)
@@ -76,19 +74,47 @@ def unmatched(target: Target, place: UUID | None) -> Done:
 
 
 def idempotency_keys(target: Target, place: UUID | None) -> Done:
-    """Answers hold no recipient; a key that its sender made of one goes."""
-    query = "SELECT id, key FROM tracking_idempotencykey WHERE project_id = %s AND lower(key) LIKE ANY(%s)"
-    found = _rows(query, [target.project_id, target.needle.like])
-    keys = [pk for pk, key in found if target.needle.inside(key) != key]
-    return Done(counts={"idempotency_key": IdempotencyKey.objects.filter(pk__in=keys).delete()[0]})
-
-
-def suppressions(target: Target, place: UUID | None) -> Done:
-    """The entry stays, as a keyed hash: nothing is sent to them, though nobody can read who they are."""
-    entry = Suppression.objects.filter(
-        project_id=target.project_id, channel=target.erasure.channel, address_hash=target.erasure.address_hash
+    """A key that its sender made of one goes; answers hold no recipient, but may hold an id that was made of one."""
+    query = (
+        "SELECT id, key, response FROM tracking_idempotencykey"
+        " WHERE project_id = %s AND (lower(key) LIKE ANY(%s) OR lower(response) LIKE ANY(%s))"
     )
-    return Done(counts={"suppression": entry.exclude(address="", note="").update(address="", note="")})
+    changed = 0
+    for pk, key, response in rows(query, [target.project_id, *[target.needle.like] * 2]):
+        kept = IdempotencyKey.objects.filter(pk=pk)
+        if target.needle.inside(key) != key:
+            changed += kept.delete()[0]
+        elif (answer := target.needle.inside(response)) != response:
+            changed += kept.update(response=answer)
+    return Done(counts={"idempotency_key": changed})
+
+
+def announcements(target: Target, place: UUID | None) -> Done:
+    """Webhooks about exports, which say what was looked for."""
+    low = place or FIRST
+    query = "SELECT id FROM webhook_delivery WHERE id > %s AND id < %s ORDER BY id OFFSET %s LIMIT 1"
+    edges = rows(query, [low, target.end, DELIVERIES])
+    high = edges[0][0] if edges else None
+    found = rows(
+        "SELECT id, payload FROM webhook_delivery WHERE id > %s AND id <= %s AND message_id IS NULL"
+        " AND endpoint_id = ANY(%s) AND lower(payload::text) LIKE ANY(%s)",
+        [low, high or target.end, _endpoints(target), target.needle.like],
+    )
+    changed = 0
+    for key, payload in found:
+        before = document(payload)
+        if (after := target.needle.json(before)) != before:
+            changed += Delivery.objects.filter(pk=key).update(payload=after)
+    return Done(high, {"webhook_delivery": changed})
+
+
+def _endpoints(target: Target) -> list[int]:
+    return list(Endpoint.objects.filter(project_id=target.project_id).values_list("pk", flat=True))
+
+
+def push_logs(target: Target, place: UUID | None) -> Done:
+    """They hold what was pushed to whom, compressed; whoever wants one asks for it anew."""
+    return Done(counts={"push_log": push_log.forget(target.project_id)})
 
 
 # --- files
@@ -98,7 +124,7 @@ def exported(target: Target, place: UUID | None) -> Done:
     """Files that may hold them: ours are removed, for they can be made again; an archive is written anew without the
     lines about them; one that is being written is stopped. One export a step."""
     mine = Q(project_id=target.project_id) | Q(project=None)
-    export = Export.objects.filter(mine, pk__gt=place or _FIRST, pk__lt=target.end).order_by("pk").first()
+    export = Export.objects.filter(mine, pk__gt=place or FIRST, pk__lt=target.end).order_by("pk").first()
     if export is None:
         return Done()
     named = {"filters": target.needle.json(export.filters), "query": target.needle.text(export.query)}
@@ -163,31 +189,37 @@ def _copy(needle: Needle, export: Export, source: Iterable[str], into: Any) -> i
 
 def _json_lines(source: Iterable[str], needle: Needle) -> Iterator[str | None]:
     for line in source:
-        row = orjson.loads(line)
-        yield (
-            None
-            if needle.text(row.get("recipient") or "") == ERASED
-            else orjson.dumps(needle.json(row)).decode() + "\n"
-        )
+        if (row := _line(needle, orjson.loads(line))) is None:
+            yield None
+        else:
+            yield orjson.dumps(row).decode() + "\n"
 
 
 def _csv_lines(source: Iterable[str], needle: Needle) -> Iterator[str | None]:
-    rows = csv.reader(source)
-    head = next(rows, [])
+    lines = csv.reader(source)
+    head = next(lines, [])
     yield _csv_line(head)
-    at = head.index("recipient") if "recipient" in head else None
-    for row in rows:
-        named = at is not None and needle.text(row[at].removeprefix("'")) == ERASED
-        yield None if named else _csv_line([needle.text(cell) for cell in row])
+    for cells in lines:
+        row = _line(needle, dict(zip(head, cells, strict=True)))
+        yield None if row is None else _csv_line([*row.values()])
+
+
+def _line(needle: Needle, row: dict[str, Any]) -> dict[str, Any] | None:
+    """None: it is about them."""
+    if needle.is_it((row.get("recipient") or "").removeprefix("'")):
+        return None
+    return {name: _cell(needle, name, value) for name, value in row.items()}
+
+
+def _cell(needle: Needle, name: str, value: Any) -> Any:
+    """Ids, tags and a channel's key may be made of the address."""
+    of_channel = name == "recipient" and RECIPIENT in value
+    if not of_channel and name not in ("external_id", "tags"):
+        return needle.json(value)
+    return [needle.inside(each) for each in value] if isinstance(value, list) else value and needle.inside(value)
 
 
 def _csv_line(row: list[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(row)
     return text.getvalue()
-
-
-def _rows(query: str, params: list[Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(query, params)
-        return list(cursor.fetchall())

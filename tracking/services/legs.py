@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import transaction
 
 from tracking import store
+from tracking.redact import ERASED
 from tracking.rows import Leg, MessageRow
 from tracking.services import route, suppress
 from tracking.services.record import DISPATCH, Record, Source
@@ -125,6 +126,9 @@ def _next(row: MessageRow) -> _Next | str:
     passed = []
     for leg in row.legs:
         if leg.number <= row.leg:
+            continue
+        if leg.recipient == ERASED:
+            passed.append(f"leg {leg.number} was passed over: its recipient was erased")
             continue
         if suppress.suppressed(row.project_id, [(leg.channel, leg.recipient)]):
             passed.append(f"leg {leg.number} was passed over: its recipient is on the suppression list")

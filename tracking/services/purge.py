@@ -93,11 +93,18 @@ def _slice(run: PurgeRun, until: float) -> bool:
             run.save()
             if time.monotonic() > until:
                 return False
+    for gone in _left_behind():
+        _count(run, _ALL, gone)
     run.held, run.worked_at = held, datetime.now(UTC)
     run.finished_at = None if waits else run.worked_at
     run.save()
     _forget_old()
     return True
+
+
+def _left_behind() -> Iterator[dict[str, int]]:
+    oldest = next((week for week, tables in partitions.by_week().items() if "message" in tables), None)
+    return purge_rows.left_behind(oldest) if oldest else iter(())
 
 
 def _week(week: datetime) -> str:

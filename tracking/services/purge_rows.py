@@ -24,7 +24,10 @@ CHUNK = 5_000
 Counts = dict[str, int]  # table → rows
 
 # The tables beside the partitioned ones whose rows belong to single messages, with `message_id` first in an index.
-BESIDE: tuple[str, ...] = ()
+BESIDE: tuple[str, ...] = (
+    *("leg", "channel_message", "stream_event", "tracked_message"),
+    *("engagement_visit", "engagement_short_link", "engagement_tracked"),
+)
 
 _CHOSEN = (
     "SELECT id FROM message m WHERE project_id = %s AND id > %s AND id < %s AND status <> ALL(%s)"
@@ -73,7 +76,16 @@ def contents(project_id: int, week: datetime) -> Iterator[Counts]:
 
 def beside(week: datetime) -> Iterator[Counts]:
     """What belongs to messages of a week whose partitions are dropped, and stands in other tables."""
-    bounds = [ids.floor(week), ids.floor(week + WEEK), CHUNK]
+    return _beside(ids.floor(week), ids.floor(week + WEEK))
+
+
+def left_behind(oldest: datetime) -> Iterator[Counts]:
+    """What came in while such a week was being dropped: of messages from before the oldest week that is there."""
+    return _beside(UUID(int=0), ids.floor(oldest))
+
+
+def _beside(low: UUID, high: UUID) -> Iterator[Counts]:
+    bounds = [low, high, CHUNK]
     window = "message_id >= %s AND message_id < %s LIMIT %s"
     while gone := _deliveries(f"id IN (SELECT id FROM webhook_delivery WHERE {window})", bounds):
         yield {"webhook_delivery": gone}

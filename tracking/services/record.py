@@ -22,6 +22,7 @@ from typing import Any
 from uuid import UUID
 
 from tracking import counters, news, store, wake
+from tracking.redact import ERASED
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import devices, outgoing, stream, suppress
 from tracking.services.route import Route
@@ -136,6 +137,8 @@ class Record:
         self, row: MessageRow, reason: str, channel: str, address: str, attempt: AttemptRow | None = None
     ) -> None:
         """The address is bad, or its owner wants no more: nothing more is sent to it by this project."""
+        if address == ERASED:  # whose it was, nobody knows any more
+            return
         self._suppress.append(suppress.Entry(row.project_id, channel, address, reason, row.id, attempt=attempt))
 
     def take_leg(self, row: MessageRow, number: int, route: Route, *, source: Source, text: str) -> None:
