@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from django.core.exceptions import EmptyResultSet
@@ -20,6 +18,7 @@ from django.db import DatabaseError, InterfaceError, connection, transaction
 from dashboard import scope
 from dashboard.bulk import POSSIBLE
 from dashboard.models import BulkItem, BulkKind, BulkOperation, BulkState, Outcome
+from tracking.alone import alone
 from tracking.services import act
 from tracking.services.record import Source
 
@@ -32,7 +31,7 @@ LOOK_EVERY = 0.5  # seconds between two looks at what runs
 
 def work(*, seconds: float) -> bool:
     """Work on whatever runs for a while. False where another process does."""
-    with _held() as mine:
+    with alone(_LOCK) as mine:
         if not mine:
             return False
         until = time.monotonic() + seconds
@@ -50,19 +49,6 @@ def anything_to_do() -> bool:
 
 def _running() -> list[int]:
     return list(BulkOperation.objects.filter(state=BulkState.RUNNING).order_by("pk").values_list("pk", flat=True))
-
-
-@contextmanager
-def _held() -> Iterator[bool]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", _LOCK)
-        (mine,) = cursor.fetchone() or (False,)
-    try:
-        yield bool(mine)
-    finally:
-        if mine:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", _LOCK)
 
 
 def _step(operation_id: int) -> float:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -23,6 +21,7 @@ from django.db.models import Q, QuerySet
 
 from providers.models import ProviderAccount
 from tracking import export_columns
+from tracking.alone import alone
 from tracking.models import EventType, Export, ExportFormat, ExportState, Message, Project
 from tracking.models.export import WORKING
 from tracking.selection import Filters, Selection
@@ -37,7 +36,7 @@ STATEMENT_SECONDS = 30  # one chunk: longer, and something is wrong
 
 def work(*, seconds: float) -> bool:
     """Work on whatever is not finished for a while. False where another process does."""
-    with _held() as mine:
+    with alone(_LOCK) as mine:
         if not mine:
             return False
         until = time.monotonic() + seconds
@@ -57,19 +56,6 @@ def _due() -> list[UUID]:
     now = datetime.now(UTC)
     working = Export.objects.filter(Q(due_at=None) | Q(due_at__lte=now), state__in=WORKING)
     return list(working.order_by("pk").values_list("pk", flat=True))
-
-
-@contextmanager
-def _held() -> Iterator[bool]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", _LOCK)
-        (mine,) = cursor.fetchone() or (False,)
-    try:
-        yield bool(mine)
-    finally:
-        if mine:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", _LOCK)
 
 
 def _try_step(key: UUID) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from django.db import OperationalError, connection, transaction
 
 from tracking import partitions
+from tracking.alone import alone
 from tracking.models import MetricSeal, Project, PurgeRun
 from tracking.partitions import WEEK
 from tracking.services import purge_exports, purge_plan, purge_rows, rollup
@@ -50,7 +50,7 @@ def work(run_id: int, *, seconds: float) -> bool:
     """Go on with a run for so long. True where nothing is left to do by now, or another worker does it. A run that
     waits for an export is not finished; `abandoned` names it again."""
     until = time.monotonic() + seconds
-    with _alone() as mine:
+    with alone(_LOCK) as mine:
         run = PurgeRun.objects.filter(pk=run_id, finished_at=None).first()
         if not mine or run is None:
             return True
@@ -60,20 +60,6 @@ def work(run_id: int, *, seconds: float) -> bool:
             run.error, run.finished_at = type(error).__qualname__, datetime.now(UTC)
             run.save()
             raise
-
-
-@contextmanager
-def _alone() -> Iterator[bool]:
-    """A lock of the session: dropping a partition is several transactions."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", _LOCK)
-        mine = bool(cursor.fetchone()[0])
-    try:
-        yield mine
-    finally:
-        if mine:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", _LOCK)
 
 
 def _slice(run: PurgeRun, until: float) -> bool:
