@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from dashboard import words
@@ -59,5 +60,6 @@ def _why(found: Ways, leg: Way, said: Mapping[Any, str]) -> str:
     if any(each.delivered for each in found.legs):
         return "Not needed: an earlier leg delivered."
     if leg.due_at:
-        return f"Waits: it is taken {words.ago(leg.due_at)}, unless the leg before has delivered by then."
+        when = words.ago(leg.due_at) if leg.due_at > datetime.now(UTC) else "as soon as a worker looks"
+        return f"It is taken {when}, unless the leg before has delivered by then."
     return "Taken only if the leg before fails, or is too slow." if leg.ttl else "Taken only if the leg before fails."

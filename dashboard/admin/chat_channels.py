@@ -44,7 +44,16 @@ class StateFilter(filters.Pick):
 
 @admin.register(ChatChannel)
 class ChatChannelAdmin(ReadOnlyAdmin):
-    list_display = ("shown_key", "shown_name", "kind", "state", "project_code", "members", "messages", "last_message")
+    list_display = (
+        "shown_key",
+        "shown_name",
+        "shown_kind",
+        "state",
+        "project_code",
+        "members",
+        "messages",
+        "last_message",
+    )
     list_filter = (filters.ProjectScanFilter, KindFilter, StateFilter)
     search_fields = ("key",)
     search_help_text = "The id of a channel that is not deleted, or of a user who is or was in it; in full."
@@ -80,6 +89,10 @@ class ChatChannelAdmin(ReadOnlyAdmin):
     @admin.display(description="name")
     def shown_name(self, channel: ChatChannel) -> SafeString | str:
         return format_html('<bdi class="clip" title="{}">{}</bdi>', channel.name, channel.name) if channel.name else "–"
+
+    @admin.display(description="type")
+    def shown_kind(self, channel: ChatChannel) -> str:
+        return channel.kind
 
     @admin.display(description="state")
     def state(self, channel: ChatChannel) -> SafeString:

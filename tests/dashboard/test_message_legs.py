@@ -73,7 +73,7 @@ def rows(client: Client, key: UUID) -> list[str]:
 def test_what_waits_and_for_what(client, project):
     own, sms, mail = rows(client, hand_in(project))
     assert own.startswith("0 present chat") and "pending" in own
-    assert "not used" in sms and "it is taken in" in sms
+    assert "not used" in sms and "It is taken in" in sms
     assert "not used" in mail and "only if the leg before fails" in mail
 
 

@@ -149,7 +149,7 @@ def _rest(project: Project) -> list[str]:
         _page(type(endpoint), endpoint.pk),
         _page(Delivery, delivery.pk),
         f"tracking/retention/{project.pk}/change/",
-        f"tracking/retention/purge/{purge.pk}/",
+        f"tracking/retention/run/{purge.pk}/",
         _page(User, User.objects.earliest("pk").pk),
         _page(Group, Group.objects.earliest("pk").pk),
         _page(Project, project.pk, "history"),
