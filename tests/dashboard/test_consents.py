@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.builders import make_account, make_message, make_project
 from tests.dashboard.people import staff, superuser, text
+from tests.dashboard.test_configuration import NO_GRANTS
 from tracking.models import Consent, ConsentState, EngagementSettings, Project
 from tracking.services import consents
 from tracking.services.consents import Asked, By
@@ -18,7 +19,6 @@ from tracking.services.consents import Asked, By
 pytestmark = pytest.mark.django_db
 LIST = "/admin/tracking/consent/"
 HOSTILE = "<script>alert(1)</script>"
-OTHERS = ("grant_set", "pushwoosh", "channel_settings")  # inlines of the page that these tests leave alone
 
 
 @pytest.fixture
@@ -136,12 +136,7 @@ def test_nobody_changes_one_without_the_permission():
 
 
 def form(project: Project, **engagement: str) -> dict[str, str]:
-    management = {f"{prefix}-{name}": "0" for prefix in OTHERS for name in ("TOTAL_FORMS", "INITIAL_FORMS")}
-    management |= {
-        "engagement-TOTAL_FORMS": "1",
-        "engagement-INITIAL_FORMS": "0",
-        "engagement-0-project": str(project.pk),
-    }
+    management = {**NO_GRANTS, "engagement-TOTAL_FORMS": "1", "engagement-0-project": str(project.pk)}
     return {
         "name": "Acme",
         "retry": "{}",
