@@ -14,7 +14,7 @@ from django.utils.http import urlencode
 from tracking import cursors, ids
 from tracking.models import ChannelMessage, ChatChannel, Membership, Message
 from tracking.models.channel import PRESENT
-from tracking.services import channels, members
+from tracking.services import channels, member_lists
 
 SHOWN = 50
 LISTED_BOUND = 1_000  # members of a channel that a list counts
@@ -23,7 +23,7 @@ PAGE_BOUND = 10_000  # those of one membership that its page counts
 
 def sizes(found: Sequence[ChatChannel]) -> dict[int, int]:
     """How many are in each of them, up to the bound."""
-    counts = members.counted([each.pk for each in found], PRESENT, bound=LISTED_BOUND)
+    counts = member_lists.counted([each.pk for each in found], PRESENT, bound=LISTED_BOUND)
     return {each.pk: sum(counts[each.pk, membership] for membership in PRESENT) for each in found}
 
 
@@ -38,7 +38,7 @@ def last_messages(found: Sequence[ChatChannel]) -> dict[int, datetime]:
 
 def members_head(channel: ChatChannel, query: Mapping[str, str]) -> dict[str, Any]:
     """What stands above the list: how many of each membership, and which one is chosen."""
-    counts = members.counted([channel.pk], Membership.values, bound=PAGE_BOUND)
+    counts = member_lists.counted([channel.pk], Membership.values, bound=PAGE_BOUND)
     return {
         "counts": [(value, counts[channel.pk, value]) for value in Membership.values],
         "bound": PAGE_BOUND,
@@ -49,7 +49,7 @@ def members_head(channel: ChatChannel, query: Mapping[str, str]) -> dict[str, An
 
 def members_page(channel: ChatChannel, query: Mapping[str, str]) -> dict[str, Any]:
     wanted, after = _membership(query), _after(query)
-    rows = members.listed(channel, [wanted] if wanted else Membership.values, after=after, limit=SHOWN + 1)
+    rows = member_lists.listed(channel, [wanted] if wanted else Membership.values, after=after, limit=SHOWN + 1)
     last = cursors.encode([rows[SHOWN - 1].pk]) if len(rows) > SHOWN else ""
     return {
         "first": not after,

@@ -1,4 +1,4 @@
-"""Who is in a channel. Called by the API and the console.
+"""Who is in a channel. Called by the API.
 
 Nobody is ever taken out of the table: who leaves becomes a non-member, so that old receipts can still be told by
 membership.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from tracking import channel_schema, cursors
 from tracking.channel_schema import NewMember
@@ -108,32 +108,14 @@ def page(channel: ChatChannel, query: dict[str, str]) -> dict[str, Any]:
     """In the order in which they came. Raises BadQuery."""
     limit, after = channels.limit_and_cursor(query, 1, "memberships")
     wanted = memberships(query.get("memberships"))
-    rows = listed(channel, wanted, after=after[0] if after else 0, limit=limit + 1)
+    rows: list[ChatMember] = []
+    for membership in wanted:  # each is a range of the index
+        found = ChatMember.objects.select_related("user").filter(channel=channel, membership=membership)
+        found = found.filter(pk__gt=after[0]) if after else found
+        rows += found.order_by("pk")[: limit + 1]
+    rows.sort(key=lambda row: row.pk)
     more = cursors.encode([rows[limit - 1].pk]) if len(rows) > limit else None
     return {"members": [shape(row) for row in rows[:limit]], "next_cursor": more}
-
-
-def listed(channel: ChatChannel, memberships: Sequence[str], *, after: int, limit: int) -> list[ChatMember]:
-    """In the order in which they came, with their users."""
-    rows: list[ChatMember] = []
-    for membership in memberships:  # each is a range of the index
-        found = ChatMember.objects.select_related("user").filter(channel=channel, membership=membership, pk__gt=after)
-        rows += found.order_by("pk")[:limit]
-    return sorted(rows, key=lambda row: row.pk)[:limit]
-
-
-_COUNT = """
-SELECT channel_id, membership, (SELECT count(*) FROM (
-    SELECT FROM chat_member m WHERE m.channel_id = c.channel_id AND m.membership = k.membership LIMIT %s) counted)
-FROM unnest(%s::bigint[]) AS c (channel_id) CROSS JOIN unnest(%s::text[]) AS k (membership)
-"""
-
-
-def counted(channel_ids: Sequence[int], memberships: Sequence[str], *, bound: int) -> dict[tuple[int, str], int]:
-    """How many of each channel and membership; a count ends at the bound + 1, however many there are."""
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNT, [bound + 1, list(channel_ids), list(memberships)])
-        return {(channel, membership): count for channel, membership, count in cursor.fetchall()}
 
 
 def memberships(text: str | None) -> list[str]:
