@@ -38,7 +38,7 @@ def _static_fingerprint() -> str:
 
 
 def collect_static() -> None:
-    """`collectstatic`, unless nothing has changed: compressing takes many seconds."""
+    """`collectstatic`, unless nothing has changed: compressing takes a few seconds."""
     mark = Path(settings.STATIC_ROOT) / ".fingerprint"
     fingerprint = _static_fingerprint()
     with suppress(FileNotFoundError):

@@ -45,6 +45,7 @@ PERIODS = {
         Period("7d", "7 days", timedelta(days=7), "day"),
     )
 }
+_AS_BEFORE = "as before"  # what is shown of a change that is too small to be told
 # metric, whether more of it is better (None: neither), and what it leads to
 _TILES: tuple[tuple[str, bool | None, str], ...] = (
     ("health", True, ""),
@@ -123,10 +124,11 @@ def figures(account: ProviderAccount, period: Period) -> dict[str, Any]:
 def _tile(name: str, good: bool | None, query: str, current: Figures, before: Figures) -> Tile:
     definition = DEFINITIONS[name]
     value, was = current.value(name), before.value(name)
+    change = _change(value, was, definition.unit)
     tone = ""
-    if good is not None and value is not None and was is not None and value != was:
+    if good is not None and value is not None and was is not None and change != _AS_BEFORE:
         tone = "better" if (value > was) is good else "worse"
-    return Tile(name, definition, shown(value, definition.unit), _change(value, was, definition.unit), tone, query)
+    return Tile(name, definition, shown(value, definition.unit), change, tone, query)
 
 
 def shown(value: float | None, unit: str) -> str:
@@ -146,11 +148,11 @@ def _change(value: float | None, was: float | None, unit: str) -> str:
         return "nothing to compare with"
     if unit == "%":
         points = (value - was) * 100
-        return f"{points:+.1f} points" if abs(points) >= 0.05 else "as before"
+        return f"{points:+.1f} points" if abs(points) >= 0.05 else _AS_BEFORE
     if not was:
         return "none before"
     share = (value - was) / was * 100
-    return f"{share:+.0f} %" if abs(share) >= 0.5 else "as before"
+    return f"{share:+.0f} %" if abs(share) >= 0.5 else _AS_BEFORE
 
 
 def in_flight(account: ProviderAccount) -> tuple[int, int]:

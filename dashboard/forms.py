@@ -15,8 +15,7 @@ from providers import base, registry, rotation
 from providers.models import ProviderAccount
 from providers.vault import SealBroken
 from tracking import address
-from tracking.models import ApiKey, Project, Suppression, Switch
-from tracking.models.project import all_scopes
+from tracking.models import Project, Suppression, Switch
 from tracking.services import suppress
 
 PREFIX = "setting_"  # of the fields that stand for an adapter's settings
@@ -217,28 +216,6 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_retry(self) -> dict[str, Any]:
         return self.cleaned_data["retry"] or {}  # an emptied field means: no overrides
-
-
-class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
-    scopes = forms.MultipleChoiceField(
-        choices=[(scope, scope) for scope in all_scopes()],
-        initial=all_scopes,
-        widget=forms.CheckboxSelectMultiple,
-        help_text="send: hand messages in and act on them · read: their status · receipts: what providers said · "
-        "manage: the installation",
-    )
-
-    class Meta:
-        model = ApiKey
-        fields = ("project", "name", "scopes", "rate_limit")
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        project, name = cleaned.get("project"), cleaned.get("name")
-        # a reload of the page that shows the key must not make another
-        if project and ApiKey.objects.filter(project=project, name=name, revoked=False).exists():
-            self.add_error("name", "The project has a key of this name already.")
-        return cleaned
 
 
 class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -39,6 +39,9 @@ OPERATOR = (
     "tracking.replay_delivery",
     # devices
     "tracking.switch_device",
+    # consents
+    "tracking.add_consent",
+    "tracking.change_consent",
     # sending
     "tracking.change_switch",
     "tracking.pause_project",

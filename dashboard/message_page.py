@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from dashboard import channel_page, timeline, webhook_pages, words
+from dashboard import channel_page, message_legs, timeline, webhook_pages, words
 from providers.models import Circuit, ProviderAccount
 from tracking.models import Attempt, Content, Event, Inbound, Message, Project, QueueRow, Switch
-from tracking.services import act, lookup, suppress, ways
+from tracking.services import act, lookup, suppress
 from tracking.services.route import Route
 from tracking.statuses import RETRYABLE_BY_HAND
 
@@ -37,6 +37,7 @@ def context(message: Message) -> dict[str, Any]:
     shapes = lookup.timeline(message.project_id, message.pk, raw=True, newest=SHOWN_EVENTS) or []
     waiting = QueueRow.objects.filter(pk=message.pk).first()
     content = _content(message)
+    legs = message_legs.context(message, shapes, accounts)
     retryable = message.status in RETRYABLE_BY_HAND and content["sendable"]
     return {
         "title": "Message",
@@ -50,32 +51,22 @@ def context(message: Message) -> dict[str, Any]:
         "shortened": len(shapes) - len(attempts) >= SHOWN_EVENTS,
         "tries": [_column(each, accounts) for each in attempts],
         "can_retry": retryable,
-        "via": _others(message) if retryable else [],
+        "via": _others(message, legs["address_channel"]) if retryable else [],
         "can_cancel": waiting is not None and waiting.lease_token is None,
         "place": (place := channel_page.place_of(message)),
         "can_send_again": content["sendable"] and place is None,
         "suppressed": bool(suppress.suppressed(message.project_id, [(message.channel, message.recipient)])),
         "seen": f"{message.status}.{message.decisions}",
         "token": uuid4(),
-        **_legs(message),
+        **legs,
         "deliveries": webhook_pages.of_message(message.pk),
         **content,
     }
 
 
-def _legs(message: Message) -> dict[str, Any]:
-    """The ways of a message with a fallback, and whether two of them arrived."""
-    if not message.fallbacks:
-        return {"legs": []}
-    found = ways.of([message.pk])[message.pk]
-    return {"legs": found.legs, "present_leg": message.leg, "twice": found.row.delivered_twice}
-
-
-def _others(message: Message) -> list[Route]:
-    """The accounts that it could be sent through instead."""
-    return [
-        each for each in act.routes_for(message.project_id, message.channel) if each.account_id != message.account_id
-    ]
+def _others(message: Message, channel: str) -> list[Route]:
+    """The accounts that it could be sent through instead, by the channel of its present leg."""
+    return [each for each in act.routes_for(message.project_id, channel) if each.account_id != message.account_id]
 
 
 def _code(account_id: int, accounts: dict[int, ProviderAccount]) -> str:

@@ -34,21 +34,14 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Alerts", ("dashboard.Incident", "dashboard.AlertRule", "dashboard.AlertChannel")),
     ("Providers", ("providers.ProviderAccount", "providers.ErrorMapping", "tracking.Inbound", "tracking.Unmatched")),
     (
-        "Applications",
-        ("tracking.Project", "tracking.ApiKey", "tracking.Device", "tracking.Endpoint", "tracking.Delivery"),
+        "Recipients",
+        ("tracking.Suppression", "tracking.Consent", "tracking.Device", "tracking.ChatChannel", "tracking.Erasure"),
     ),
     (
-        "Control",
-        (
-            "tracking.Suppression",
-            "tracking.Consent",
-            "tracking.Switch",
-            "tracking.Retention",
-            "tracking.Erasure",
-            "auditlog.LogEntry",
-            "system",
-        ),
+        "Applications",
+        ("tracking.Project", "tracking.ApiKey", "tracking.Login", "tracking.Endpoint", "tracking.Delivery"),
     ),
+    ("Installation", ("system", "tracking.Switch", "tracking.Retention", "auditlog.LogEntry")),
     ("People", ("auth.User", "auth.Group")),
 )
 TITLES = {"auditlog.LogEntry": "Audit log"}  # where a library's word would not be understood

@@ -42,8 +42,10 @@ class BatchAdmin(ReadOnlyAdmin):
         return moment(batch.created_at)
 
     def page(self, request: HttpRequest, found: Batch) -> dict[str, Any]:
+        batch = lookup.batch(found.project_id, found.pk) or {}
         return {
             "title": f"Batch {found.pk}",
-            "batch": lookup.batch(found.project_id, found.pk),
+            "batch": batch,
+            "kept": any(batch.get("statuses", {}).values()),
             "messages_url": f"{reverse('admin:tracking_message_changelist')}?batch={found.pk}",
         }

@@ -77,8 +77,8 @@ class InboundAdmin(_Accounts):
         return format_html('<span class="number">{}</span>', row.unmatched)
 
     @admin.display(description="error", empty_value="")
-    def fault(self, row: Inbound) -> SafeString:
-        return format_html('<bdi class="clip" title="{}">{}</bdi>', row.error, row.error)
+    def fault(self, row: Inbound) -> SafeString | None:
+        return format_html('<bdi class="clip" title="{}">{}</bdi>', row.error, row.error) if row.error else None
 
     @admin.display(description="received")
     def received(self, row: Inbound) -> SafeString | str:

@@ -16,7 +16,15 @@ from django.urls import reverse
 from dashboard import groups
 from dashboard.models import AlertChannel, AlertRule, BulkOperation, Incident, SavedView
 from providers.models import ErrorMapping
-from tests.builders import make_account, make_device, make_endpoint, make_key, make_message, make_project
+from tests.builders import (
+    make_account,
+    make_channel,
+    make_device,
+    make_endpoint,
+    make_key,
+    make_message,
+    make_project,
+)
 from tests.dashboard.people import text
 from tracking.models import (
     ApiKey,
@@ -25,13 +33,14 @@ from tracking.models import (
     ConsentState,
     Delivery,
     Inbound,
+    Login,
     PurgeRun,
     Suppression,
     Switch,
     Unmatched,
 )
 from tracking.selection import Filters
-from tracking.services import consents, erase, exports, remap, suppress
+from tracking.services import consents, erase, exports, logins, remap, suppress
 from tracking.services.consents import Asked, By
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +67,10 @@ OTHER_PAGES = {
     "tracking_message_add": NOBODY,
     "tracking_batch_add": NOBODY,
     "tracking_inbound_add": NOBODY,
-    "tracking_consent_add": NOBODY,
+    "tracking_consent_add": "operator",
+    "tracking_chatchannel_add": NOBODY,
+    "tracking_chatchannel_members": "viewer",
+    "tracking_chatchannel_messages": "viewer",
     "tracking_unmatched_add": NOBODY,
     "tracking_switch_add": NOBODY,
     "tracking_endpoint_add": NOBODY,
@@ -123,6 +135,9 @@ DEEDS = {
     "dashboard_incident_mute": "operator",
     "dashboard_incident_resend": "operator",
     "tracking_apikey_revoke": "admin",
+    "tracking_login_revoke": "admin",
+    "tracking_consent_withdraw": "operator",
+    "tracking_consent_give": "operator",
     "tracking_endpoint_test": "operator",
     "tracking_endpoint_activate": "operator",
     "tracking_endpoint_deactivate": "operator",
@@ -159,6 +174,7 @@ def keys() -> dict[str, object]:
     account = make_account(project, credentials={"hook_secret": "never-shown-secret"})
     message = make_message(project, content={"text": "x", "html": "<p>x</p>"})
     make_key(project)
+    logins.create(project=project, username="shop")
     suppress.add([suppress.Entry(project.pk, "email", "ada@example.org", "manual")])
     request = Inbound.objects.create(
         id=message,
@@ -211,6 +227,8 @@ def keys() -> dict[str, object]:
         "unmatched": stray.pk,
         "project": project.pk,
         "apikey": ApiKey.objects.get().pk,
+        "login": Login.objects.get().pk,
+        "chatchannel": make_channel(project, users=["u1"]).pk,
         "endpoint": endpoint.pk,
         "delivery": delivery.pk,
         "device": make_device(project).pk,

@@ -19,6 +19,7 @@ MAKE_OPERATOR = (
     "from django.contrib.auth.models import User;"
     f"User.objects.create_superuser('operator', 'operator@example.com', '{browsing.PASSWORD}')"
 )
+ONE_OF_EACH = "from tests.e2e import one_of_each; one_of_each.show('e2e')"
 MAKE_INCIDENT = """
 from datetime import UTC, datetime
 from dashboard.models import AlertRule, Incident
@@ -27,37 +28,51 @@ rule = AlertRule.objects.create(name="Too many bounces", kind="bounce_high", thr
 Incident.objects.create(rule=rule, name=rule.name, kind=rule.kind, severity="warning", threshold=0.1, window=15,
     opened_at=now, last_at=now, last_value=0.5, worst_value=0.5)
 """
-# Pages without an id. Those of single objects are opened by the tests that use them.
+# Pages without an id. Those of single objects come from one_of_each.
 PAGES = (
     "",
+    "?period=7d",
     "tracking/message/",
     "tracking/message/?status=failed&columns=recipient&columns=status",
     "tracking/batch/",
     "dashboard/bulkoperation/",
+    "tracking/export/",
     "dashboard/savedview/",
+    "dashboard/savedview/add/",
     "dashboard/incident/",
     "dashboard/alertrule/",
     "dashboard/alertrule/add/",
     "dashboard/alertchannel/",
     "dashboard/alertchannel/add/",
-    "providers/errormapping/",
-    "tracking/endpoint/",
-    "tracking/delivery/",
-    "dashboard/savedview/add/",
     "providers/provideraccount/",
     "providers/provideraccount/add/",
+    "providers/errormapping/",
+    "providers/errormapping/add/",
     "tracking/inbound/",
     "tracking/unmatched/",
+    "tracking/suppression/",
+    "tracking/suppression/add/",
+    "tracking/consent/",
+    "tracking/consent/add/",
+    "tracking/device/",
+    "tracking/chatchannel/",
+    "tracking/erasure/",
+    "tracking/erasure/add/",
     "tracking/project/",
     "tracking/project/add/",
     "tracking/apikey/",
     "tracking/apikey/add/",
-    "tracking/suppression/",
-    "tracking/switch/",
-    "auth/user/",
-    "auth/group/",
-    "auditlog/logentry/",
+    "tracking/login/",
+    "tracking/login/add/",
+    "tracking/endpoint/",
+    "tracking/delivery/",
     "system/",
+    "tracking/switch/",
+    "tracking/retention/",
+    "auditlog/logentry/",
+    "auth/user/",
+    "auth/user/add/",
+    "auth/group/",
     "second-factor/",
     "password_change/",
 )
@@ -71,6 +86,12 @@ def stack(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     with installation as stack:
         stack.run("manage.py", "shell", "-c", MAKE_OPERATOR)
         yield stack
+
+
+@pytest.fixture(scope="module")
+def objects(stack: Stack) -> list[str]:
+    """Pages of single objects."""
+    return stack.run("manage.py", "shell", "--no-imports", "-c", ONE_OF_EACH).decode().split()
 
 
 @pytest.fixture(scope="module")
@@ -193,26 +214,41 @@ def test_an_incident_is_opened_and_acknowledged(stack: Stack, console: Page):
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_quiet_and_fits(stack: Stack, browser: Browser, complaints: Complaints, scheme: str, width: int):
+def test_every_page_is_quiet_and_fits(
+    stack: Stack, browser: Browser, complaints: Complaints, objects: list[str], scheme: str, width: int
+):
     """No script error, no violation of the CSP, no failed request, and nothing wider than the window."""
     message = stack.send("box", "ada@example.org")["id"]
     stack.await_status(message, "delivered")
-    account = stack.value("SELECT id FROM providers_provideraccount")
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     page = context.new_page()
     complaints.listen(page)
     log_in(page, stack.url)
-    pages = (
-        *PAGES,
-        f"tracking/message/{message}/change/",
-        f"providers/provideraccount/{account}/",
-        f"providers/provideraccount/{account}/change/",
-    )
     too_wide = []
-    for path in pages:
+    for path in (*PAGES, f"tracking/message/{message}/change/", *objects):
         page.goto(address(stack, path))
         page.wait_for_load_state("networkidle")
         if page.evaluate("document.documentElement.scrollWidth") > width:
             too_wide.append(path)
     context.close()
     assert too_wide == []
+
+
+def test_the_menu_of_a_narrow_screen(stack: Stack, browser: Browser, complaints: Complaints):
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    complaints.listen(page)
+    log_in(page, stack.url)
+    link = page.locator("#rail").get_by_role("link", name="Channels", exact=True)
+    expect(link).to_be_hidden()
+    page.get_by_role("button", name="Menu").click()
+    expect(link).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(link).to_be_hidden()
+    page.get_by_role("button", name="Menu").click()
+    link.click()
+    page.wait_for_url("**/tracking/chatchannel/")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    expect(page.get_by_role("button", name="Menu")).to_be_hidden()
+    expect(link).to_have_attribute("aria-current", "page")
+    context.close()

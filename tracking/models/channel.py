@@ -66,6 +66,7 @@ class ChatChannel(models.Model):
 
     class Meta:
         db_table = "chat_channel"
+        verbose_name = "channel"
         constraints = [
             models.UniqueConstraint(fields=["project", "key"], condition=Q(deleted_at=None), name="chat_channel_key")
         ]

@@ -44,7 +44,7 @@ class Consent(models.Model):
 
 
 class ConsentChange(models.Model):
-    """One change of a consent: who said so. Holds no recipient."""
+    """One change of a consent: who said so. Holds no recipient, unless an operator's note names one."""
 
     consent = models.ForeignKey(Consent, on_delete=models.CASCADE, related_name="changes")
     state = models.CharField(max_length=10, choices=STATES)
@@ -52,6 +52,7 @@ class ConsentChange(models.Model):
     source = models.CharField(max_length=10)  # api, admin, engagement
     who = models.CharField(max_length=150, blank=True, default="", help_text="The operator, or the key's prefix.")
     message_id = models.UUIDField(null=True, help_text="The message by which the recipient unsubscribed.")
+    note = models.CharField(max_length=300, blank=True, default="", help_text="Why, in the operator's words.")
 
     class Meta:
         db_table = "tracking_consent_change"

@@ -1,5 +1,5 @@
 """Who allows what: consents by recipient and purpose, set by applications and withdrawn by recipients; asked, together
-with the suppression list, before anything is sent. Called by submit, dispatch, the API and visits.
+with the suppression list, before anything is sent. Called by submit, dispatch, the API, visits and the console.
 
 A message that names no purpose asks nobody's consent. One that does is sent unless the consent for it was withdrawn.
 """
@@ -32,9 +32,10 @@ class Asked(NamedTuple):
 class By:
     """Who changes a consent."""
 
-    source: str  # api, engagement
+    source: str  # api, admin, engagement
     who: str = ""
     message_id: UUID | None = None
+    note: str = ""  # an operator's reason
 
 
 # --- asked before sending
@@ -108,7 +109,8 @@ def put(*, project_id: int, wanted: Sequence[tuple[Asked, ConsentState]], by: By
         )
         ConsentChange.objects.bulk_create(
             ConsentChange(
-                consent_id=row.pk, state=row.state, at=now, source=by.source, who=by.who, message_id=by.message_id
+                **{"consent_id": row.pk, "state": row.state, "at": now},
+                **{"source": by.source, "who": by.who, "message_id": by.message_id, "note": by.note},
             )
             for row in changed
         )
