@@ -183,7 +183,11 @@ class Furnished:
         suppressions.add([suppressions.Entry(pk, "sms", "+4915100000000", "manual", note=f"the number of {ADA}")])
         for channel in ("email", "push"):
             asked = Asked(channel, ADA, "offers")
-            consents.put(project_id=pk, wanted=[(asked, ConsentState.GRANTED)], by=By("api"))
+            consents.put(project_id=pk, wanted=[(asked, ConsentState.GRANTED)], by=By("admin", note=f"{ADA} called"))
+        asked = Asked("email", "bob@example.org", "offers")
+        consents.put(
+            project_id=pk, wanted=[(asked, ConsentState.WITHDRAWN)], by=By("admin", note=f"{ADA} called for Bob")
+        )
         for name, external in ((f"welcome-{ADA}", "1"), ("plain", f"for-{ADA}")):
             document = {"channel": "email", "recipient": EVE, "external_id": external, "content": {"text": "x"}}
             key = Key.of(pk, name, method="POST", path="/", document=document)

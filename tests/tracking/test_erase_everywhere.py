@@ -54,7 +54,7 @@ NAMELESS = {
     "tracking_retention login webhook_endpoint dashboard_alertchannel dashboard_alertrule_channels "
     "providers_provideraccount providers_errormapping": "configuration",
     "tracked_message tracker_listener queue stream_event engagement_short_link channel_message chat_member "
-    "tracking_batch tracking_consent_change tracking_pushlog dashboard_bulkitem "
+    "tracking_batch tracking_pushlog dashboard_bulkitem "
     "dashboard_alertreading": "ids and our own words",
     "tracking_erasure": "the recipient stands sealed in it until it is done; its reason is redacted",
 }

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from providers.models import CHANNELS
-from tracking.models import ChatChannel, ChatMember, ChatUser, Consent, Device, Membership, Suppression
+from tracking.models import ChatChannel, ChatMember, ChatUser, Consent, ConsentChange, Device, Membership, Suppression
 from tracking.redact import ERASED, Needle
 from tracking.services.erase_target import FIRST, Done, Target, rows
 from tracking.services.suppress import address_hash
@@ -71,7 +71,25 @@ def _hashes(needle: Needle) -> list[bytes]:
 def consents(target: Target, place: UUID | None) -> Done:
     """The entries stay, as keyed hashes: what they did not allow is not done, though nobody can read who they are."""
     found = Consent.objects.filter(project_id=target.project_id, address_hash__in=_hashes(target.needle))
-    return Done(counts={"consent": found.exclude(address="").update(address="")})
+    theirs = ConsentChange.objects.filter(consent__in=found).exclude(note="").update(note="") if place is None else 0
+    blanked = found.exclude(address="").update(address="") if place is None else 0
+    done = _page(target, place, _NOTES, ("note",), _consent_change)
+    done.counts["consent"] = blanked
+    done.counts["consent_change"] = done.counts.get("consent_change", 0) + theirs
+    return done
+
+
+# of others' consents: operators' words may name them
+_NOTES = (
+    "(SELECT c.id, t.project_id, c.note FROM tracking_consent_change c JOIN tracking_consent t ON t.id = c.consent_id"
+    " WHERE c.note <> '') AS noted"
+)
+
+
+def _consent_change(needle: Needle, pk: int) -> dict[str, int]:
+    change = ConsentChange.objects.get(pk=pk)
+    note = needle.text(change.note)[:300]
+    return {"consent_change": ConsentChange.objects.filter(pk=pk).exclude(note=note).update(note=note)}
 
 
 def suppressions(target: Target, place: UUID | None) -> Done:
