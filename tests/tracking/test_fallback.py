@@ -31,10 +31,23 @@ from providers.models import ProviderAccount
 from tests.builders import make_account, make_message, make_project, sender_of
 from tests.tracking.lives import status_of
 from tracking import accounts
+from tracking.engagement import projects
 from tracking.loops import Dispatcher
-from tracking.models import Attempt, Event, Leg, Message, Project, QueueRow, Suppression, Switch
+from tracking.models import (
+    Attempt,
+    ConsentState,
+    EngagementSettings,
+    Event,
+    Leg,
+    Message,
+    Project,
+    QueueRow,
+    Suppression,
+    Switch,
+)
 from tracking.schema import Invalid
-from tracking.services import act, check, dispatch, legs, lookup, receive, route, submit, suppress
+from tracking.services import act, check, consents, dispatch, legs, lookup, receive, route, submit, suppress
+from tracking.services.consents import Asked, By
 from tracking.services.record import Record, Source, refold
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -261,6 +274,29 @@ def test_a_suppressed_leg_is_passed_over(project: Project, adapter: type[ByChann
     run()
     assert channels() == ["chat", "email"]
     assert "leg 1 was passed over: its recipient is on the suppression list" in decisions(key)[-1][1]
+
+
+def test_a_leg_whose_recipient_withdrew_consent_is_not_sent(project: Project, adapter: type[ByChannel]) -> None:
+    adapter.fails = {"chat": FailureClass.PERMANENT}
+    asked = Asked("sms", SMS["recipient"], "offers")
+    consents.put(project_id=project.pk, wanted=[(asked, ConsentState.WITHDRAWN)], by=By("api"))
+    key = hand_in(project, purpose="offers")
+    run()
+    assert channels() == ["chat", "email"] and status_of(key) == "sent"
+    assert ("suppressed", "consent for the purpose “offers” was withdrawn") in decisions(key)
+
+
+def test_a_link_of_a_leg_unsubscribes_the_recipient_of_the_leg(project: Project, adapter: type[ByChannel]) -> None:
+    EngagementSettings.objects.create(project=project, domain="https://links.example", unsubscribe=True)
+    projects.forget()
+    adapter.fails = {"chat": FailureClass.PERMANENT}
+    key = hand_in(project, MAIL)
+    run()
+    leave = adapter.sent[-1].headers["List-Unsubscribe"].strip("<>")
+    answer = Client().post(leave.removeprefix("https://links.example"), {"List-Unsubscribe": "One-Click"})
+    assert answer.status_code == 200 and leg_of(key) == 1
+    mail = ("email", "ada@example.org")
+    assert suppress.suppressed(project.pk, [mail, ("chat", "ada")]) == {mail}
 
 
 def test_a_leg_without_a_usable_account_is_passed_over(project: Project, adapter: type[ByChannel]) -> None:
