@@ -145,6 +145,9 @@ class VerificationFailed(Exception):
     """A hook request that does not prove that it comes from the account's provider. Answered 401, nothing stored."""
 
 
+UNREADABLE = "unreadable event"  # the word of a receipt that stands for an event which could not be read
+
+
 class ParseFailed(Exception):
     """A verified request that the adapter cannot read. It stays stored, is shown in the admin and can be replayed."""
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from providers.base import BounceClass, Classification, FailureClass, ParseFailed, Receipt, ReceiptKind
+from providers.base import UNREADABLE, BounceClass, Classification, FailureClass, ParseFailed, Receipt, ReceiptKind
 from providers.classify import classify, statuses_in
 from providers.text import clean
 
 MAX_EVENTS = 1000
 MAX_DETAIL = 20  # entries
 
-_UNREADABLE = "unreadable event"
 _KINDS = {kind.value: kind for kind in ReceiptKind if kind is not ReceiptKind.OTHER}
 _BOUNCE_OF = {
     FailureClass.INVALID_RECIPIENT: BounceClass.HARD,
@@ -33,7 +32,7 @@ def read_all(events: Any) -> list[Receipt]:
     if not isinstance(events, list) or len(events) > MAX_EVENTS:
         raise ParseFailed(f"events is not a list of at most {MAX_EVENTS}")
     receipts = [_one(event) for event in events]
-    if events and all(receipt.word == _UNREADABLE for receipt in receipts):
+    if events and all(receipt.word == UNREADABLE for receipt in receipts):
         raise ParseFailed(receipts[0].text)
     return receipts
 
@@ -42,8 +41,10 @@ def _one(event: Any) -> Receipt:
     try:
         return _read(event)
     except (ValueError, TypeError, OverflowError) as error:
-        echo = clean(event.get("echo")) if isinstance(event, dict) else ""
-        return Receipt(ReceiptKind.OTHER, None, echo=echo, word=_UNREADABLE, text=clean(str(error)), known=False)
+        named = event if isinstance(event, dict) else {}
+        echo, reference = clean(named.get("echo")), clean(named.get("reference"))
+        text = clean(str(error))
+        return Receipt(ReceiptKind.OTHER, None, echo, reference, word=UNREADABLE, text=text, known=False)
 
 
 def _read(event: Any) -> Receipt:

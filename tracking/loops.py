@@ -12,7 +12,7 @@ import os
 import queue
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -154,7 +154,7 @@ class Dispatcher:
         self._learned += self._gather()
         if not self._learned:
             return 0
-        dispatch.finish(self._learned)
+        _record(self._learned)
         outcomes, self._learned = self._learned, []
         for outcome in outcomes:
             self._lanes[outcome.handover.account_id].in_flight -= 1
@@ -187,6 +187,24 @@ class Dispatcher:
         for lane in self._lanes.values():
             lane.close()
         self.bell.close()
+
+
+def _record(outcomes: Sequence[dispatch.Outcome]) -> None:
+    """One that cannot be recorded takes no other with it: its lease runs out, and its message is reaped."""
+    try:
+        dispatch.finish(outcomes)
+        return
+    except _AWAY:
+        raise
+    except Exception:
+        log.exception("%d outcomes could not be recorded together", len(outcomes))
+    for outcome in outcomes:
+        try:
+            dispatch.finish([outcome])
+        except _AWAY:
+            raise
+        except Exception:
+            log.exception("the outcome of message %s could not be recorded", outcome.handover.message_id)
 
 
 def share(max_in_flight: int) -> int:
@@ -292,6 +310,7 @@ def run_receive(slot: int, *, seconds: float, others: Callable[[], None], handin
             if clock.housekeeping():
                 beat(RECEIVE, slot, {})
                 rollup.fold_all()
+                receive.retry_unmatched()  # they have their turn, however many new ones come
                 others()
             done = receive.drain() or receive.retry_unmatched()
             if not visits.drain() and not done:

@@ -6,9 +6,18 @@ import random
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from providers.base import RETRYABLE, FailureClass
+
+
+def _retryable(failure: FailureClass) -> FailureClass:
+    if failure not in RETRYABLE:
+        raise ValueError(f"must be one of {', '.join(sorted(RETRYABLE))}: others are never retried")
+    return failure
+
+
+Retryable = Annotated[FailureClass, Field(strict=False), AfterValidator(_retryable)]
 
 
 class RetryOverrides(BaseModel):
@@ -20,7 +29,7 @@ class RetryOverrides(BaseModel):
     initial_delay: float | None = Field(default=None, ge=0, le=86_400)
     max_delay: float | None = Field(default=None, ge=0, le=86_400)
     backoff_factor: float | None = Field(default=None, ge=1, le=10)
-    retry_conditions: list[Annotated[FailureClass, Field(strict=False)]] | None = None
+    retry_conditions: list[Retryable] | None = None
 
 
 @dataclass(frozen=True, slots=True)

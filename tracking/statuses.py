@@ -114,7 +114,8 @@ class Fact(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """What is known of one hand-over. Times are the earliest of their kind."""
+    """What is known of one hand-over. Times are the earliest of their kind, but that of hard bounces the latest: one of
+    them may have come after a delivery."""
 
     number: int
     accepted_at: datetime | None = None
@@ -184,7 +185,7 @@ def learn(attempt: Attempt, fact: Fact) -> Attempt:
 def _cause(attempt: Attempt, fact: Fact) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     bounce = (fact.bounce or BounceClass.UNDETERMINED) if fact.kind is FactKind.BOUNCED else None
-    if bounce is BounceClass.HARD and (attempt.hard_bounced_at is None or fact.at < attempt.hard_bounced_at):
+    if bounce is BounceClass.HARD and (attempt.hard_bounced_at is None or fact.at > attempt.hard_bounced_at):
         changes["hard_bounced_at"] = fact.at
     new = _gravity(bounce, fact.failure, fact.at, fact.code, fact.text)
     if attempt.cause_at is None or new < _gravity_of(attempt):
@@ -216,6 +217,7 @@ def join(one: Attempt, other: Attempt) -> Attempt:
     gravest = min(causes, key=_gravity_of) if causes else one
     known: dict[str, Any] = {name: getattr(gravest, name) for name in _CAUSE}
     known |= {name: _earliest([getattr(one, name), getattr(other, name)]) for name in _TIMES}
+    known["hard_bounced_at"] = max(filter(None, (one.hard_bounced_at, other.hard_bounced_at)), default=None)
     return one._replace(**known)
 
 

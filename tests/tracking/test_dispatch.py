@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,7 +30,7 @@ from tests.tracking.lives import queue_message, status_of
 from tracking import accounts, circuit, loops
 from tracking.loops import Dispatcher
 from tracking.models import Attempt, Content, Event, Message, QueueRow, Suppression, Switch
-from tracking.services import dispatch
+from tracking.services import dispatch, suppress
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -118,6 +118,35 @@ def test_a_message_is_sent_and_its_attempt_is_on_record() -> None:
     assert attempt.started_at <= attempt.accepted_at == message.sent_at <= attempt.finished_at
     assert Scripted.sent[0].idempotency_key == f"{message_id}:0:0"
     assert not QueueRow.objects.exists()
+
+
+def test_copies_that_are_suppressed_are_left_out_and_said() -> None:
+    project = make_project()
+    account = make_account(project, kind="scripted")
+    suppress.add([suppress.Entry(project.pk, "email", "eve@example.org", "complaint")])
+    copies = {"cc": ["Eve <EVE@example.org>", "bob@example.org"], "bcc": ["eve@example.org"]}
+    message_id = queue_message(project, account, body={"text": "Hello", **copies})
+    run()
+    (outbound,) = Scripted.sent
+    assert (outbound.cc, outbound.bcc) == (("bob@example.org",), ())
+    notes = Event.objects.filter(message_id=message_id, dedupe_key__startswith="note:")
+    assert [note.text for note in notes] == ["no copy went to eve@example.org: on the suppression list"]
+
+
+def test_an_outcome_that_cannot_be_recorded_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_project()
+    account = make_account(project, kind="scripted")
+    bad, *good = [queue_message(project, account) for _ in range(3)]
+    finish = dispatch.finish
+
+    def broken(outcomes: Sequence[dispatch.Outcome]) -> None:
+        if any(outcome.handover.message_id == bad for outcome in outcomes):
+            raise TypeError("a bug")
+        finish(outcomes)
+
+    monkeypatch.setattr(dispatch, "finish", broken)
+    run(until=lambda: len(Scripted.sent) == 3 and all(status_of(key) == "sent" for key in good))
+    assert [status_of(key) for key in (bad, *good)] == ["processing", "sent", "sent"]
 
 
 def test_the_attempt_is_committed_before_the_provider_is_called(monkeypatch: pytest.MonkeyPatch) -> None:

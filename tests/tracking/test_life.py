@@ -85,7 +85,7 @@ class Life:
     def attempt_status(self, told: set[Told]) -> str:
         kinds = {kind for kind, _, _ in told}
         delivered = min((at for kind, at, _ in told if kind == "delivered"), default=None)
-        hard = min((at for kind, at, is_hard in told if kind == "bounced" and is_hard), default=None)
+        hard = max((at for kind, at, is_hard in told if kind == "bounced" and is_hard), default=None)
         if kinds & READ:
             return "read"
         if delivered is not None and (hard is None or hard < delivered):

@@ -21,7 +21,14 @@ def test_conditions_are_named_by_their_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"retry_conditions": ["sometimes"]}, {"max_attempts": 0}, {"max_attempts": "3"}, {"tries": 3}]
+    "wrong",
+    [
+        {"retry_conditions": ["sometimes"]},
+        {"retry_conditions": ["permanent"]},
+        {"max_attempts": 0},
+        {"max_attempts": "3"},
+        {"tries": 3},
+    ],
 )
 def test_what_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

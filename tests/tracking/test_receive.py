@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,11 +15,12 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test import Client, RequestFactory
 
+from providers.base import Receipt, ReceiptKind
 from providers.models import ProviderAccount
 from providers.sandbox import wire
 from tests.builders import make_account, make_message, make_project
 from tests.tracking.lives import queue_message, status_of
-from tracking import hooks, ids
+from tracking import hooks, ids, loops
 from tracking.models import Attempt, Event, Grant, Inbound, Message, Project, QueueRow, Suppression, Unmatched
 from tracking.services import dispatch, inbound, receive
 from tracking.services.record import Record
@@ -36,6 +38,11 @@ def post(account: ProviderAccount, *events: dict[str, Any], body: bytes | None =
     body = orjson.dumps({"events": events}) if body is None else body
     signed = {**wire.sign(SECRET, body, int(time.time())), **headers}
     return Client().post(f"/hooks/{account.hook_token}", body, content_type="application/json", headers=signed)
+
+
+def stored(word: str, message_id: UUID, **kw: Any) -> dict[str, Any]:
+    """A receipt as it waits for its attempt."""
+    return receive._dump(Receipt(ReceiptKind(word), None, echo=f"{message_id}.1", **kw))
 
 
 def sent_message(project: Project, account: ProviderAccount, **kw: Any) -> UUID:
@@ -313,6 +320,72 @@ def test_what_was_sent_elsewhere_takes_no_receipt_of_our_own_attempts(account: P
     post(account, say("delivered", reference=outcome.result.reference))
     receive.drain()
     assert (status_of(own), status_of(stolen)) == ("delivered", "sent")
+
+
+def test_of_projects_that_follow_one_reference_the_first_gets_its_receipts(account: ProviderAccount) -> None:
+    said = {"provider": account.code, "provider_message_id": "theirs"}
+    first = make_message(account.projects.get(), **said)
+    thief = make_project()
+    Grant.objects.create(project=thief, account=account)
+    stolen = make_message(thief, **said)
+    post(account, say("delivered", reference="theirs"))
+    receive.drain()
+    assert (status_of(first), status_of(stolen)) == ("delivered", "sent")
+
+
+def test_an_unreadable_event_marks_its_request_and_the_others_are_applied() -> None:
+    project = make_project()
+    gateway = make_account(project, kind="http", settings={}, credentials={"secret": "QUFB" * 10})
+    message_id = sent_message(project, gateway)
+    events = [{"type": "delivered", "echo": f"{message_id}.1"}, {"reference": "theirs", "occurred_at": "noon"}]
+    raw = Inbound.objects.create(
+        id=ids.new(), account=gateway, method="POST", url="/", headers={}, body=orjson.dumps({"events": events})
+    )
+    receive.drain()
+    raw.refresh_from_db()
+    assert (status_of(message_id), raw.state, raw.receipts) == ("delivered", "error", 2)
+    assert Unmatched.objects.get().receipt["reference"] == "theirs"
+    assert raw.error == "1 of 2 events could not be read: an event without a type"
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug"), KeyError("x"), OverflowError()])
+def test_what_cannot_be_applied_holds_up_no_other(
+    account: ProviderAccount, message_id: UUID, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A bug that one receipt meets, in a batch of new ones and among those that are tried again."""
+    apply = receive.apply
+
+    def broken(items: Sequence[receive.Item]) -> None:
+        if any(item.receipt.text == "poison" for item in items):
+            raise error
+        apply(items)
+
+    monkeypatch.setattr(receive, "apply", broken)
+    post(account, {**say("bounced", f"{message_id}.1"), "text": "poison"})
+    post(account, say("accepted", f"{message_id}.1"))
+    assert receive.drain() == 2
+    assert sorted(Inbound.objects.values_list("state", flat=True)) == ["done", "error"]
+    waiting = {"account": account, "item": 0, "why": "x", "received_at": datetime.now(UTC)}
+    for number, text in enumerate(("poison", "fine")):
+        receipt = stored("delivered", message_id, text=text)
+        Unmatched.objects.create(
+            inbound_id=ids.new(), receipt=receipt, next_try_at=datetime.now(UTC), **{**waiting, "item": number}
+        )
+    assert receive.retry_unmatched() == 1
+    assert status_of(message_id) == "delivered"
+    assert Unmatched.objects.get().next_try_at is None and "cannot be applied" in Unmatched.objects.get().why
+
+
+def test_the_loop_tries_unmatched_receipts_again_however_many_new_ones_come(
+    account: ProviderAccount, message_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    waits = {"account": account, "inbound_id": ids.new(), "item": 0, "why": "x"}
+    Unmatched.objects.create(**waits, receipt=stored("delivered", message_id), received_at=now, next_try_at=now)
+    drain = receive.drain
+    monkeypatch.setattr(receive, "drain", lambda: drain() or 1)  # there is always more
+    assert loops.run_receive(0, seconds=0.5, others=lambda: None, handing_on=lambda: None)
+    assert status_of(message_id) == "delivered"
 
 
 def test_a_chunked_receipt_is_stored_whole(account: ProviderAccount, message_id: UUID) -> None:

@@ -86,7 +86,7 @@ def test_the_gravest_cause_is_shown_and_equal_ones_by_time() -> None:
     later = hard._replace(at=at(5), text="still no such user")
     attempt = learned(later, soft, hard)
     assert (attempt.bounce, attempt.cause_at, attempt.code) == (BounceClass.HARD, at(3), "5.1.1")
-    assert (attempt.bounced_at, attempt.hard_bounced_at) == (at(1), at(3))
+    assert (attempt.bounced_at, attempt.hard_bounced_at) == (at(1), at(5))
 
 
 def test_a_machine_opens_and_clicks_but_does_not_read() -> None:
@@ -107,7 +107,7 @@ def status_of_facts(told: Sequence[Fact]) -> Status:
     kinds = {f.kind for f in told}
     if human:
         return Status.READ
-    if delivered and not (hard and min(hard) >= min(delivered)):
+    if delivered and not (hard and max(hard) >= min(delivered)):
         return Status.DELIVERED
     if FactKind.BOUNCED in kinds:
         return Status.BOUNCED

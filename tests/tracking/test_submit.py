@@ -171,6 +171,14 @@ def test_a_suppressed_recipient_is_not_sent_to(project: Project) -> None:
     assert send(other)["status"] == "pending"
 
 
+def test_no_spelling_of_a_suppressed_address_is_sent_to(project: Project) -> None:
+    suppress.add([suppress.Entry(project.pk, "email", "ada@example.org", "complaint")])
+    document = {**DOCUMENT, "recipients": ["ADA@example.org", "ada@example.org", "Ada@Example.org", "eve@example.org"]}
+    del document["recipient"]
+    answer = submit.submit(sender_of(project), document)
+    assert [each["status"] for each in answer["notifications"]] == ["failed"] * 3 + ["pending"]
+
+
 def test_a_message_sent_elsewhere_is_followed(project: Project) -> None:
     account = project.accounts.get()
     suppress.add([suppress.Entry(project.pk, "email", "ada@example.org", "complaint")])

@@ -10,6 +10,7 @@ Lock order: messages in id order, then queue rows. The claim takes queue rows fi
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from providers import mapping
-from providers.base import FailureClass, Outbound, Provider, ProviderError, SendResult
+from providers.base import Channel, FailureClass, Outbound, Provider, ProviderError, SendResult
 from providers.mapping import Reading
 from providers.text import clean
 from tracking import accounts, circuit, ids, marks, store
@@ -29,10 +30,9 @@ from tracking.models import Project
 from tracking.policy import RetryPolicy
 from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
-from tracking.services import consents, legs
+from tracking.services import consents, envelope, legs, suppress
 from tracking.services.consents import Asked
 from tracking.services.dress import Wardrobe
-from tracking.services.envelope import outbound
 from tracking.services.record import DISPATCH, Record, Source
 from tracking.statuses import Decision, Fact, FactKind, Status
 
@@ -144,6 +144,7 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
     wanted = [row for key in claimed if (row := work.messages.get(key)) and row.status is Status.PENDING]
     bodies = _bodies(claimed)
     stopped = _stopped(wanted, bodies, now)
+    copies = _listed_copies(wanted, bodies)
     wardrobe = Wardrobe()
     start_before = now + timedelta(seconds=settings.LEASE_SECONDS - bound.adapter.timeout - 5)
     handovers, moved = [], []
@@ -159,7 +160,12 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
         else:
             key = f"{row.id}:{row.leg}:{row.operator_retries}"
             attempt = work.start_attempt(row, account_id=bound.account.pk, idempotency_key=key)
-            message = outbound(row, attempt, body, bound.adapter.account.channel)
+            left_out = sorted(copies[row.project_id] & envelope.copied_to(body)) if not attempt.leg else []
+            if left_out:
+                body = envelope.without(body, left_out)
+                text = f"no copy went to {', '.join(left_out)}: on the suppression list"
+                work.note(row, key=f"copies:{attempt.number}", source=DISPATCH, text=text)
+            message = envelope.outbound(row, attempt, body, bound.adapter.account.channel)
             message = wardrobe.dressed(message, row, attempt, body)
             handovers.append(
                 Handover(bound.account.pk, bound.adapter, message, row.id, attempt.number, token, start_before)
@@ -169,6 +175,19 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
     dropped = store.dropped([(key, token) for key in claimed if key not in staying])
     work.save([dropped, store.moved([(row, token, now) for row in moved]), *wardrobe.writes()])
     return handovers
+
+
+def _listed_copies(rows: Sequence[MessageRow], bodies: Mapping[UUID, dict[str, Any]]) -> dict[int, set[str]]:
+    """Project → the addresses in cc and bcc that are not to be sent to."""
+    found: dict[int, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.channel == Channel.EMAIL:
+            found[row.project_id] |= envelope.copied_to(bodies.get(row.id, {}))
+    for project_id, addresses in found.items():
+        if addresses:
+            listed = suppress.suppressed(project_id, [(Channel.EMAIL, address) for address in addresses])
+            found[project_id] = {address for _, address in listed}
+    return found
 
 
 def _stopped(rows: Sequence[MessageRow], bodies: Mapping[UUID, dict[str, Any]], now: datetime) -> dict[UUID, str]:

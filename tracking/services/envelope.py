@@ -6,6 +6,8 @@ Content.body holds the request's own fields; an absent one is empty. Attachments
 from __future__ import annotations
 
 import base64
+from collections.abc import Collection
+from email.utils import getaddresses
 from typing import Any
 
 from providers.base import Attachment, Channel, Outbound
@@ -45,6 +47,21 @@ def of_leg(body: dict[str, Any], leg: int) -> dict[str, Any]:
     common = {name: body[name] for name in ("metadata", "category", "tags", "purpose", "tracking") if name in body}
     own: dict[str, Any] = body["fallback"][leg - 1]
     return common | own
+
+
+def copied_to(body: dict[str, Any]) -> set[str]:
+    """The addresses of cc and bcc, case folded."""
+    return {address.casefold() for _, address in getaddresses([*body.get("cc", ()), *body.get("bcc", ())])}
+
+
+def without(body: dict[str, Any], listed: Collection[str]) -> dict[str, Any]:
+    """Without the copies to these addresses."""
+    kept: dict[str, Any] = {
+        name: [entry for entry in body[name] if not {a.casefold() for _, a in getaddresses([entry])} & set(listed)]
+        for name in ("cc", "bcc")
+        if name in body
+    }
+    return {**body, **kept}
 
 
 def _attachment(item: dict[str, Any]) -> Attachment:

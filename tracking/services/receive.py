@@ -7,20 +7,28 @@ until the bad request stands alone and is marked too. A receipt without an attem
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import getaddresses
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import DataError, IntegrityError, ProgrammingError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from providers import mapping
-from providers.base import BounceClass, Channel, FailureClass, HookRequest, ParseFailed, Receipt, ReceiptKind
+from providers.base import (
+    UNREADABLE,
+    BounceClass,
+    Channel,
+    FailureClass,
+    HookRequest,
+    ParseFailed,
+    Receipt,
+    ReceiptKind,
+)
 from providers.mapping import Reading
 from providers.text import clean
 from tracking import accounts, ids, marks
@@ -28,6 +36,7 @@ from tracking.models import Content, InboundState, Unmatched
 from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import legs
+from tracking.services.envelope import copied_to
 from tracking.services.record import Record, Source
 from tracking.statuses import Fact, FactKind
 
@@ -37,7 +46,7 @@ BATCH = 200  # requests a transaction
 RECEIPTS = 2_000  # about as many receipts a transaction
 WAITS = (1, 10, 60, 600, 3600)  # seconds between two tries of an unmatched receipt; the last one repeats
 _SUPPRESS = {ReceiptKind.COMPLAINED: "complaint", ReceiptKind.UNSUBSCRIBED: "unsubscribed"}
-_REFUSED = (DataError, IntegrityError, ProgrammingError, ValueError)
+_AWAY = (OperationalError, InterfaceError)  # nothing is wrong with the receipts
 
 
 @dataclass(slots=True)
@@ -76,7 +85,9 @@ def drain() -> int:
             with transaction.atomic():
                 _read(rows)
             return len(rows)
-        except _REFUSED:
+        except _AWAY:
+            raise
+        except Exception:
             log.exception("a batch of %d requests was refused, halving it", len(rows))
             for half in _halves(rows):
                 _bisect(half)
@@ -102,10 +113,12 @@ def _bisect(rows: Sequence[tuple[Any, ...]]) -> None:
     try:
         with transaction.atomic():
             _read(rows)
-    except _REFUSED as error:
+    except _AWAY:
+        raise
+    except Exception as error:
         if len(rows) == 1:
             log.warning("request %s is parked: %s", rows[0][0], error)
-            _mark([Request(rows[0][0], rows[0][1], ids.time_of(rows[0][0]), [], error=clean(str(error), 1000))])
+            _mark([Request(rows[0][0], rows[0][1], ids.time_of(rows[0][0]), [], error=_why(error))])
             return
         for half in _halves(rows):
             _bisect(half)
@@ -139,12 +152,23 @@ def _parse(row: tuple[Any, ...]) -> Request:
     try:
         hook = HookRequest(method, url, headers, bytes(body), request.received_at)
         request.receipts = bound.adapter.parse(hook)
+        request.error = _unread(request.receipts)
     except ParseFailed as error:
         request.error = clean(str(error), 1000) or "the request could not be read"
     except Exception as error:  # an adapter's bug parks this request, never its batch
         log.exception("the adapter of %s could not parse request %s", bound.account.code, key)
-        request.error = clean(f"{type(error).__name__}: {error}", 1000)
+        request.error = _why(error)
     return request
+
+
+def _why(error: Exception) -> str:
+    return clean(f"{type(error).__name__}: {error}", 1000)
+
+
+def _unread(receipts: Sequence[Receipt]) -> str:
+    """The others of such a request are applied; it is marked, so that somebody looks, and can be replayed."""
+    texts = [receipt.text for receipt in receipts if receipt.word == UNREADABLE]
+    return clean(f"{len(texts)} of {len(receipts)} events could not be read: {texts[0]}", 1000) if texts else ""
 
 
 def _mark(requests: Sequence[Request]) -> None:
@@ -232,13 +256,8 @@ def _copies(found: Sequence[tuple[Item, MessageRow, AttemptRow]]) -> set[tuple[U
     if not others:
         return set()
     bodies = Content.objects.filter(pk__in={key for key, _ in others}).values_list("pk", "body")
-    named = {(key, address) for key, body in bodies for address in _addresses(body)}
+    named = {(key, address) for key, body in bodies for address in copied_to(body)}
     return others & named
-
-
-def _addresses(body: dict[str, Any]) -> Iterator[str]:
-    for _, address in getaddresses([*body.get("cc", ()), *body.get("bcc", ())]):
-        yield address.casefold()
 
 
 def _match(items: Sequence[Item]) -> None:
@@ -253,9 +272,10 @@ def _match(items: Sequence[Item]) -> None:
     with prepared(), connection.cursor() as cursor:
         cursor.execute(
             # The last one counts: an attempt of our own (they have a key) before what somebody says was sent elsewhere,
-            # or a project could take another's receipts by naming their reference.
+            # and of those whoever said it first, or a project could take another's receipts by naming their reference.
             "SELECT account_id, reference, message_id, number FROM attempt WHERE reference = ANY(%s)"
-            " AND reference <> '' AND account_id = ANY(%s) ORDER BY idempotency_key <> '', message_id, number",
+            " AND reference <> '' AND account_id = ANY(%s) ORDER BY idempotency_key <> '',"
+            " CASE WHEN idempotency_key = '' THEN message_id END DESC, message_id, number",
             [[item.receipt.reference for item in by_reference], list({item.account_id for item in by_reference})],
         )
         known = {(account, reference): (message, number) for account, reference, message, number in cursor.fetchall()}
@@ -356,18 +376,37 @@ def retry_unmatched(limit: int = 500) -> int:
     with transaction.atomic():
         due = Unmatched.objects.filter(next_try_at__lte=now).order_by("next_try_at")
         waiting = list(due.select_for_update(skip_locked=True)[:limit])
-        if not waiting:
+        return _retry(waiting, now) if waiting else 0
+
+
+def _retry(waiting: Sequence[Unmatched], now: datetime) -> int:
+    """As _bisect: one that cannot be applied holds up no other."""
+    try:
+        with transaction.atomic():
+            return _match_again(waiting, now)
+    except _AWAY:
+        raise
+    except Exception as error:
+        log.exception("%d unmatched receipts could not be applied", len(waiting))
+        if len(waiting) == 1:
+            why = clean(f"it cannot be applied: {_why(error)}", 200)
+            Unmatched.objects.filter(pk=waiting[0].pk).update(why=why, next_try_at=None)
             return 0
-        items = [Item(w.inbound_id, w.item, w.account_id, w.received_at, _load(w.receipt)) for w in waiting]
-        apply(items)
-        matched = [w.pk for w, item in zip(waiting, items, strict=True) if not item.why]
-        Unmatched.objects.filter(pk__in=matched).delete()
-        left = [(w, item) for w, item in zip(waiting, items, strict=True) if item.why]
-        for entry, item in left:
-            entry.why, entry.tries = item.why, entry.tries + 1
-            entry.next_try_at = _next_try(entry, now)
-        Unmatched.objects.bulk_update([entry for entry, _ in left], ["why", "tries", "next_try_at"])
-        return len(matched)
+        middle = len(waiting) // 2
+        return _retry(waiting[:middle], now) + _retry(waiting[middle:], now)
+
+
+def _match_again(waiting: Sequence[Unmatched], now: datetime) -> int:
+    items = [Item(w.inbound_id, w.item, w.account_id, w.received_at, _load(w.receipt)) for w in waiting]
+    apply(items)
+    matched = [w.pk for w, item in zip(waiting, items, strict=True) if not item.why]
+    Unmatched.objects.filter(pk__in=matched).delete()
+    left = [(w, item) for w, item in zip(waiting, items, strict=True) if item.why]
+    for entry, item in left:
+        entry.why, entry.tries = item.why, entry.tries + 1
+        entry.next_try_at = _next_try(entry, now)
+    Unmatched.objects.bulk_update([entry for entry, _ in left], ["why", "tries", "next_try_at"])
+    return len(matched)
 
 
 def _next_try(entry: Unmatched, now: datetime) -> datetime | None:

@@ -60,10 +60,11 @@ def listed(project_id: int, channel: str, address: str) -> Condition:
 
 def suppressed(project_id: int, recipients: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
     """Those of the (channel, address) pairs that are on the project's list."""
-    by_hash = {address_hash(channel, address): (channel, address) for channel, address in recipients}
+    hashes = {pair: address_hash(*pair) for pair in recipients}  # several spellings have the same
     with connection.cursor() as cursor:  # asked for every message: the ORM would take longer than the database
         cursor.execute(
             "SELECT address_hash FROM tracking_suppression WHERE project_id = %s AND address_hash = ANY(%s)",
-            [project_id, list(by_hash)],
+            [project_id, list(hashes.values())],
         )
-        return {by_hash[bytes(value)] for (value,) in cursor.fetchall()}
+        listed = {bytes(value) for (value,) in cursor.fetchall()}
+    return {pair for pair, value in hashes.items() if value in listed}
