@@ -243,7 +243,7 @@ def newest(demo: Demo, since: datetime, **wanted: str) -> list[dict[str, Any]]:
 def missing(demo: Demo, since: datetime) -> list[str]:
     """Of what the demonstration promises to show."""
     unseen = [status for status in STATUSES if not newest(demo, since, status=status)]
-    retried = any(message["attempts"] > 1 for message in newest(demo, since))
+    retried = any(message["tracking"]["attempts"] > 1 for message in newest(demo, since))
     return unseen + ([] if retried else ["a retry"])
 
 
