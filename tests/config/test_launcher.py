@@ -12,9 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -223,15 +226,49 @@ def get(url: str) -> int:
         return answer.status
 
 
+STATUSES = ("pending", "sent", "delivered", "bounced", "failed", "read")
+SHOWN_WITHIN = 120  # seconds, for a loaded machine; 60 are promised
+
+
+def newest(demo: Demo, since: datetime, **wanted: str) -> list[dict[str, Any]]:
+    """Up to 200 of the messages that were handed in since: the made-up history is older."""
+    query = urllib.parse.urlencode({"created_after": since.isoformat(), "limit": "200", **wanted})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{demo.port}/v1/notifications?{query}", headers={"Authorization": f"Bearer {demo.key()}"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)["notifications"]
+
+
+def missing(demo: Demo, since: datetime) -> list[str]:
+    """Of what the demonstration promises to show."""
+    unseen = [status for status in STATUSES if not newest(demo, since, status=status)]
+    retried = any(message["tracking"]["attempts"] > 1 for message in newest(demo, since))
+    return unseen + ([] if retried else ["a retry"])
+
+
+def wait_until_everything_is_shown(demo: Demo, since: datetime) -> float:
+    """The seconds until messages in every status are there at the same time, with retries among them."""
+    began = time.monotonic()
+    while lacking := missing(demo, since):
+        assert demo.process.poll() is None, f"the launcher has ended:\n{demo.shown}"
+        assert time.monotonic() - began < SHOWN_WITHIN, f"no message shows {lacking}:\n{demo.shown}{demo.logs()}"
+        time.sleep(1)
+    return time.monotonic() - began
+
+
 @pytest.mark.processes
 @pytest.mark.timeout(600)
 def test_the_demo_runs_heals_and_leaves_nothing_behind(demo: Callable[[], Demo]):
     first = demo()
     first.wait_until_ready()
+    ready_at = datetime.now(UTC)
     assert re.search(r"Login: operator +Password: \S{12,} ", first.shown)
     assert get(f"http://127.0.0.1:{first.port}/readyz") == 200
     assert set(first.programs()) == {"cluster", "stream", "web", "traffic"}
     assert get(f"http://127.0.0.1:{first.port + 1}/healthz") == 200
+    took = wait_until_everything_is_shown(first, ready_at)
+    sys.stdout.write(f"Every status and a retry were there {took:.0f} s after the demonstration was ready.\n")
 
     curl = first.shown.partition("Send a message:\n")[2].partition("Logs")[0].strip()
     answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True)

@@ -22,7 +22,7 @@ class QueueRow(models.Model):
         db_table = "queue"
         indexes = [
             models.Index(
-                fields=["account_id", "priority", "due_at", "message_id"],
+                fields=["account_id", "project_id", "priority", "due_at", "message_id"],
                 condition=Q(lease_token=None),
                 name="queue_due",
             ),

@@ -31,6 +31,7 @@ from tracking.policy import RetryPolicy
 from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import consents, envelope, legs, suppress
+from tracking.services.claim import claim
 from tracking.services.consents import Asked
 from tracking.services.dress import Wardrobe
 from tracking.services.record import DISPATCH, Record, Source
@@ -105,28 +106,13 @@ def start(account_id: int, free: int) -> list[Handover]:
         now = datetime.now(UTC)
         gate = circuit.lock(account_id)
         allowed = min(free, gate.allowed(now, bound.account.rate_per_second))
-        claimed = _claim(account_id, allowed, bound.account.max_in_flight, token) if allowed > 0 else []
+        if allowed < 1:
+            return []
+        claimed = claim(account_id=account_id, limit=allowed, cap=bound.account.max_in_flight, token=token)
         if not claimed:
             return []
         circuit.take_slots(account_id, gate, len(claimed), now, bound.account.rate_per_second)
         return _put_on_record(claimed, bound, token, now)
-
-
-def _claim(account_id: int, limit: int, cap: int, token: UUID) -> list[UUID]:
-    # The array tells the planner that they are few: joined, it would read the whole queue for each claim.
-    with prepared(), connection.cursor() as cursor:
-        cursor.execute(
-            "WITH due AS (SELECT message_id FROM queue WHERE account_id = %(account)s AND lease_token IS NULL"
-            "  AND due_at <= now()"
-            "  AND NOT EXISTS (SELECT 1 FROM tracking_project p WHERE p.id = queue.project_id AND p.paused)"
-            "  ORDER BY priority, due_at, message_id LIMIT (SELECT least(%(limit)s, greatest(0, %(cap)s - count(*)))"
-            "   FROM queue WHERE account_id = %(account)s AND lease_token IS NOT NULL)"
-            "  FOR UPDATE SKIP LOCKED)"
-            " UPDATE queue SET lease_token = %(token)s, lease_until = now() + %(lease)s * interval '1 s'"
-            " WHERE message_id = ANY(ARRAY(SELECT message_id FROM due)) RETURNING message_id",
-            {"account": account_id, "limit": limit, "cap": cap, "token": token, "lease": settings.LEASE_SECONDS},
-        )
-        return sorted(key for (key,) in cursor.fetchall())
 
 
 def _bodies(keys: list[UUID]) -> dict[UUID, dict[str, Any]]:
