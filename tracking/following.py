@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from providers.base import Channel
+from tracking import words
 from tracking.schema import BadQuery
 from tracking.statuses import Status
 
@@ -60,9 +61,8 @@ def wait_query(given: Mapping[str, str]) -> WaitQuery:
 
 
 def _checked(kind: type[Q], given: Mapping[str, str]) -> Q:
-    if unknown := sorted(set(given) - set(kind.model_fields)):
-        raise BadQuery(dict.fromkeys(unknown, "is not a known parameter"))
     try:
         return kind.model_validate(dict(given))
     except ValidationError as invalid:
-        raise BadQuery({str(error["loc"][0]): error["msg"] for error in invalid.errors()}) from None
+        found = invalid.errors(include_url=False, include_input=False)
+        raise BadQuery({str(error["loc"][0]): words.of(error, parameter=True) for error in found}) from None

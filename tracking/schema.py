@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from tracking import address
+from tracking import address, words
 from tracking.fields import (
     CHANNELS,
     MAX_ITEMS,
@@ -219,9 +219,8 @@ def query(kind: type[Model], given: Mapping[str, str]) -> Model:
     try:
         return kind.model_validate_strings(dict(given))
     except ValidationError as error:
-        words = {"extra_forbidden": "is not a known parameter", "missing": "is needed"}
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        raise BadQuery({str(item["loc"][0]): words.get(item["type"], item["msg"]) for item in found}) from None
+        found = error.errors(include_url=False, include_input=False)
+        raise BadQuery({str(item["loc"][0]): words.of(item, parameter=True) for item in found}) from None
 
 
 # --- what one field alone cannot tell
@@ -317,14 +316,12 @@ def _recipient_errors(document: Any, region: str) -> Iterable[FieldError]:
             yield FieldError(f"/recipients/{known[place][0]}", text)
 
 
-# --- pydantic's words into ours
-
-_WORDS = {"extra_forbidden": "is not a known field", "missing": "is needed"}
+# --- pydantic's errors into ours
 
 
 def _errors(error: ValidationError) -> list[FieldError]:
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    return [FieldError(_pointer(item["loc"]), _WORDS.get(item["type"], item["msg"])) for item in found[:MAX_ERRORS]]
+    found = error.errors(include_url=False, include_input=False)
+    return [FieldError(_pointer(item["loc"]), words.of(item)) for item in found[:MAX_ERRORS]]
 
 
 def _pointer(loc: Iterable[int | str]) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tracking import address, parts
+from tracking import address, parts, words
 from tracking.fields import MAX_ITEMS, Json, Line, Text
 from tracking.schema import MAX_TTL, Invalid, Strict, checked
 from tracking.smsbat_words import TYPES
@@ -128,8 +128,8 @@ def message(document: dict[str, Any], index: int, region: str) -> BatMessage | F
     try:
         found = _MESSAGE.validate_python(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return _fault(place, [str(step) for step in first["loc"]], first["type"], first["msg"])
+        first = error.errors(include_url=False, include_input=False)[0]
+        return _fault(place, [str(step) for step in first["loc"]], first["type"], words.of(first))
     try:
         found.to = address.phone(found.to, region)
     except address.Bad as bad:
@@ -144,8 +144,7 @@ def _fault(place: str, steps: list[str], kind: str, text: str) -> Fault:
         code = "MESSAGE_TOO_LONG"
     if kind == _NUL:
         code = "INVALID_ENCODING"
-    words = {"extra_forbidden": "is not a known field", "missing": "is needed"}.get(kind, text)
-    return Fault(code, f"{field} {words}", field)
+    return Fault(code, f"{field} {text}", field)
 
 
 def _field(steps: list[str]) -> str:

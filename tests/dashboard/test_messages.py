@@ -146,7 +146,7 @@ def test_project_and_batch_filters(client, project):
         "until=nonsense",
         "time=24h&since=2026-01-01",
         "status=failed,nonsense",
-        "q=nonsense:1",
+        "q=id:nothex",
         "q=id:zz",
         "q=to:",
         "q=provider:nobody",

@@ -249,6 +249,13 @@ def test_a_query_that_cannot_be_read_names_its_parameter(api: Api, query: dict[s
     assert answer.json()["errors"][0]["parameter"] == next(iter(query))
 
 
+def test_all_that_is_wrong_with_a_query_is_named_at_once(api: Api) -> None:
+    answer = api.get("notifications", limit="0", status="zzz", foo="1", cursor="!!", created_after="x")
+    assert answer.status_code == 400
+    named = {error["parameter"] for error in answer.json()["errors"]}
+    assert named == {"limit", "status", "foo", "cursor", "created_after"}
+
+
 # --- retry and cancel
 
 

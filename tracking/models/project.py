@@ -11,6 +11,7 @@ from django.db import models
 from pydantic import ValidationError as Invalid
 
 from providers.models import ProviderAccount
+from tracking import words
 from tracking.policy import RetryOverrides
 
 
@@ -56,7 +57,7 @@ class Project(models.Model):
         try:
             RetryOverrides.model_validate(self.retry)
         except Invalid as invalid:
-            errors = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in invalid.errors()]
+            errors = [f"{'.'.join(map(str, error['loc']))}: {words.of(error)}" for error in invalid.errors()]
             raise ValidationError({"retry": errors}) from invalid
 
 

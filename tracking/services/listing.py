@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -79,17 +80,18 @@ class MessageFilter(FilterSet):  # type: ignore[misc]
         return queryset.filter(pk__lt=ids.floor(max(value, _EPOCH)))
 
 
+_FILTERS = frozenset(MessageFilter.base_filters)
+
+
 def page(project_id: int, query: QueryDict) -> dict[str, Any]:
     """Raises BadQuery."""
-    known = {*MessageFilter.base_filters, "cursor", "limit"}
-    if unknown := sorted(set(query) - known):
-        raise BadQuery(dict.fromkeys(unknown, "is not a known parameter"))
+    _check(query)
     limit, before = limit_of(query.get("limit")), _cursor(query.get("cursor"))
     messages = Message.objects.filter(project_id=project_id)
     if before is not None:
         messages = messages.filter(pk__lt=before)
     window = _filtered(query, messages, MessageFilter.WINDOW)
-    found = _filtered(query, messages, frozenset(known))
+    found = _filtered(query, messages, _FILTERS)
     floor = _floor(window) if _unindexed(query) else None
     if floor is not None:
         found = found.filter(pk__gte=floor)
@@ -99,6 +101,24 @@ def page(project_id: int, query: QueryDict) -> dict[str, Any]:
         "notifications": [{**shape.message(*row), "recipient": recipient} for recipient, *row in rows[:limit]],
         "next_cursor": None if more is None else base64.urlsafe_b64encode(more.bytes).decode().rstrip("="),
     }
+
+
+def _check(query: QueryDict) -> None:
+    """Raises BadQuery, which names all that is wrong."""
+    unknown = sorted(set(query) - _FILTERS - {"cursor", "limit"})
+    errors = dict.fromkeys(unknown, "is not a known parameter")
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: _filtered(query, Message.objects.none(), _FILTERS),
+        lambda: limit_of(query.get("limit")),
+        lambda: _cursor(query.get("cursor")),
+    )
+    for check in checks:
+        try:
+            check()
+        except BadQuery as bad:
+            errors |= bad.errors
+    if errors:
+        raise BadQuery(errors)
 
 
 def _filtered(query: QueryDict, messages: QuerySet[Message], names: frozenset[str]) -> QuerySet[Message]:
