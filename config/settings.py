@@ -257,6 +257,7 @@ EXPORT_DIR = Path(env.str("EXPORT_DIR", default=str(STATE_DIR / "exports")))
 EXPORT_DAYS = env.int("EXPORT_DAYS", default=7)  # for how long a file is kept
 EXPORT_LINK_HOURS = env.int("EXPORT_LINK_HOURS", default=24)  # for how long a download address works
 EXPORT_MAX_GB = env.int("EXPORT_MAX_GB", default=5)  # a larger file is given up
+EXPORT_KEPT_GB = env.int("EXPORT_KEPT_GB", default=20)  # a project that keeps files of so much gets no further export
 
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")  # what Prometheus shows to read /metrics; empty: no /metrics
 

@@ -275,6 +275,14 @@ def test_too_many_at_once(client):
     assert ask(client).status_code == 409
 
 
+def test_too_much_is_kept(client, settings):
+    settings.EXPORT_KEPT_GB = 1
+    Export.objects.filter(pk=asked(client)["id"]).update(bytes=2**30, state="completed")
+    refused = ask(client)
+    assert refused.status_code == 409 and "delete an export" in refused.json()["detail"]
+    assert Export.objects.count() == 1
+
+
 # --- the webhook
 
 

@@ -228,6 +228,24 @@ def test_a_project_has_few_unfinished_ones(project):
     ask(make_project())
 
 
+def test_a_project_keeps_files_of_so_much_and_no_more(project, settings):
+    settings.EXPORT_KEPT_GB = 3
+    kept, failed, expired, of_the_operator = (ask(project) for _ in range(4))
+    Export.objects.filter(pk__in=[kept.pk, failed.pk]).update(bytes=3 * 2**29)
+    Export.objects.filter(pk=kept.pk).update(state="completed")
+    Export.objects.filter(pk=failed.pk).update(state="failed")  # what was written of it is kept too
+    Export.objects.filter(pk=expired.pk).update(bytes=2**40, state="expired")
+    Export.objects.filter(pk=of_the_operator.pk).update(bytes=2**40, state="completed", directory="/kept")
+    with pytest.raises(exports.Refused, match="3 GB or more: delete an export that is not needed any more"):
+        ask(project)
+    ask(make_project())
+    Export.objects.filter(pk=failed.pk).update(bytes=3 * 2**29 - 1)
+    ask(project)
+    Export.objects.filter(pk=failed.pk).update(bytes=3 * 2**29)
+    exports.expire(kept.pk)
+    ask(project)
+
+
 def test_old_files_are_removed(project, directory):
     export = finish(ask(project))
     with time_machine.travel(datetime.now(UTC) + timedelta(days=6), tick=True):

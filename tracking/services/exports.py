@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Sum
 
 from tracking import accounts, ids, jobs
 from tracking.export_columns import USUAL
@@ -49,8 +49,7 @@ def request(
     with transaction.atomic():
         if project is not None and directory is None:
             Project.objects.select_for_update().get(pk=project.pk)  # the limit holds for calls at the same time too
-            if Export.objects.filter(project=project, state__in=WORKING, directory="").count() >= MAX_UNFINISHED:
-                raise Refused(f"{MAX_UNFINISHED} exports of this project are not finished yet: wait for one of them")
+            _check_room(project)
         export = Export.objects.create(
             project=project,
             by=by[:150],
@@ -65,6 +64,19 @@ def request(
         )
         jobs.later(TASK)
     return export
+
+
+def _check_room(project: Project) -> None:
+    """Raises Refused."""
+    ours = Export.objects.filter(project=project, directory="")
+    if ours.filter(state__in=WORKING).count() >= MAX_UNFINISHED:
+        raise Refused(f"{MAX_UNFINISHED} exports of this project are not finished yet: wait for one of them")
+    kept = ours.exclude(state=ExportState.EXPIRED).aggregate(bytes=Sum("bytes"))["bytes"] or 0
+    if kept >= settings.EXPORT_KEPT_GB * 2**30:
+        raise Refused(
+            f"this project keeps files of {settings.EXPORT_KEPT_GB} GB or more: delete an export that is not needed"
+            " any more, or wait until one expires"
+        )
 
 
 def find(export_id: UUID, *, project_id: int) -> Export:
