@@ -75,6 +75,21 @@ def test_the_newest_of_several_is_told_and_how_many_there_are(api: Api, project:
     assert (entry["notification_id"], entry["matches"]) == (str(keys[-1]), 3)
 
 
+def test_an_id_that_very_many_have_is_counted_to_a_bound(api: Api, project: Project) -> None:
+    most = bulk_status.MATCHES
+    submit.submit_batch(sender_of(project), {"notifications": [{**DOCUMENT, "external_id": "reused"}] * most})
+    newest = make_message(project, external_id="reused")
+    (entry,) = ask(api, "reused")
+    assert (entry["notification_id"], entry["matches"]) == (str(newest), most)
+
+
+def test_the_newest_with_a_providers_id_is_told(api: Api, project: Project) -> None:
+    provider = project.accounts.get().code
+    keys = [make_message(project, provider=provider, provider_message_id="same") for _ in range(3)]
+    (entry,) = ask(api, "same")
+    assert (entry["notification_id"], entry["matches"]) == (str(keys[-1]), 3)
+
+
 def test_a_purged_message_is_told_from_one_that_never_was(api: Api) -> None:
     purged = str(ids.floor(SINCE + timedelta(days=100)))
     before_the_project = str(ids.floor(SINCE - timedelta(days=1)))

@@ -21,12 +21,26 @@ from tracking.services.lookup import SELECT
 Shape = dict[str, Any]
 
 _BY_ID = f"{SELECT} WHERE m.id = ANY(%s::uuid[]) AND m.id BETWEEN %s AND %s AND m.project_id = %s"
-_BY_EXTERNAL_ID = f"{SELECT} WHERE m.external_id = ANY(%s) AND m.external_id <> '' AND m.project_id = %s ORDER BY m.id"
-_BY_REFERENCE = SELECT.replace("SELECT ", "SELECT DISTINCT t.reference, ", 1) + (
-    " JOIN attempt t ON t.message_id = m.id"
-    " WHERE t.reference = ANY(%s) AND t.reference <> '' AND m.project_id = %s ORDER BY m.id"
-)
-_EXTERNAL_ID = shape.COLUMNS.index("m.external_id")
+
+MATCHES = 100  # messages with the same id that are counted; what more there are costs an external_id nothing
+
+# `named`: each text with its newest message, and how many there are
+_NAMED = SELECT.replace("SELECT ", "SELECT named.text, named.matches, ", 1) + " JOIN ({}) named ON m.id = named.id"
+# + 0: never by the index of projects, which would go through all of their messages for an id that is rare
+_BY_EXTERNAL_ID = _NAMED.format("""
+    SELECT asked.text, found.matches, found.id FROM unnest(%(texts)s::text[]) asked(text) CROSS JOIN LATERAL (
+        SELECT count(*) AS matches, (array_agg(id ORDER BY id DESC))[1] AS id FROM (
+            SELECT id FROM message
+            WHERE external_id = asked.text AND external_id <> '' AND project_id + 0 = %(project)s
+            ORDER BY id DESC LIMIT %(most)s
+        ) newest
+    ) found""")
+# No index has a reference's attempts in the order of their messages: all are gone through, one row is answered
+_BY_REFERENCE = _NAMED.format("""
+    SELECT t.reference AS text, least(count(DISTINCT t.message_id), %(most)s) AS matches,
+        max(t.message_id::text COLLATE "C")::uuid AS id
+    FROM attempt t JOIN message own ON own.id = t.message_id AND own.project_id = %(project)s
+    WHERE t.reference = ANY(%(texts)s) AND t.reference <> '' GROUP BY t.reference""")
 
 
 def asked(document: Any) -> list[str]:
@@ -39,8 +53,8 @@ def statuses(project_id: int, wanted: Sequence[str], *, since: datetime) -> list
     own = {text: key for text in wanted if (key := _uuid(text))}
     by_id = _by_id(project_id, set(own.values()))
     found = {text: (1, by_id[key]) for text, key in own.items() if key in by_id}
-    found |= _newest(_external(project_id, [text for text in wanted if text not in found]))
-    found |= _newest(_references(project_id, [text for text in wanted if text not in found]))
+    for query in (_BY_EXTERNAL_ID, _BY_REFERENCE):
+        found |= _newest(query, project_id, [text for text in wanted if text not in found])
     purged = _purged(project_id, (key for text, key in own.items() if text not in found), since)
     return [_entry(text, found.get(text), purged=own.get(text) in purged) for text in wanted]
 
@@ -71,27 +85,15 @@ def _by_id(project_id: int, keys: set[UUID]) -> dict[UUID, Shape]:
     return {row[0]: shape.message(*row) for row in rows}
 
 
-def _external(project_id: int, texts: list[str]) -> Iterable[tuple[str, Shape]]:
-    if texts:
-        for row in _rows(_BY_EXTERNAL_ID, [texts, project_id]):
-            yield row[_EXTERNAL_ID], shape.message(*row)
+def _newest(query: str, project_id: int, texts: list[str]) -> dict[str, tuple[int, Shape]]:
+    """Of each text that is known: how many messages have it, and the newest."""
+    if not texts:
+        return {}
+    rows = _rows(query, {"texts": list(dict.fromkeys(texts)), "project": project_id, "most": MATCHES})
+    return {text: (matches, shape.message(*row)) for text, matches, *row in rows}
 
 
-def _references(project_id: int, texts: list[str]) -> Iterable[tuple[str, Shape]]:
-    if texts:
-        for reference, *row in _rows(_BY_REFERENCE, [texts, project_id]):
-            yield reference, shape.message(*row)
-
-
-def _newest(rows: Iterable[tuple[str, Shape]]) -> dict[str, tuple[int, Shape]]:
-    """Rows come oldest first; of each text the last one, and how many there were."""
-    found: dict[str, tuple[int, Shape]] = {}
-    for text, status in rows:
-        found[text] = (found.get(text, (0, status))[0] + 1, status)
-    return found
-
-
-def _rows(query: str, params: list[Any]) -> list[tuple[Any, ...]]:
+def _rows(query: str, params: list[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         # psycopg's own loader is written in C; Django's, which this is equal to in UTC, would be half of all the work
         cursor.adapters.register_loader("timestamptz", TimestamptzLoader)

@@ -131,7 +131,9 @@ class KnownStatus(MessageStatus):
 
     id: str  # type: ignore[assignment]
     notification_id: UUID
-    matches: Annotated[int, Field(description="where several messages have the id: how many; this is the newest")] = 1
+    matches: Annotated[
+        int, Field(description="where several messages have the id: how many, 100 for more too; this is the newest")
+    ] = 1
 
 
 class NoStatus(Answer):
