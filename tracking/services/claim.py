@@ -14,7 +14,7 @@ from django.db import connection
 
 from tracking.prepared import prepared
 
-SPARE = 50  # rows read beyond those wanted, in place of rows that somebody else has locked
+SPARE = 10  # rows of a lane read beyond those wanted, in place of rows that somebody else has locked
 
 # `lane` leaps from one project and priority to the next. Rows are locked one by one in their order until there are
 # enough. The array at the end tells the planner that they are few: joined, it would read the whole queue.
