@@ -1,5 +1,5 @@
 """ChatAPI's document on delivery tracking, line by line, against a live server: its snippets run with only host and key
-replaced. Exports, and how long data are kept, have modules of their own."""
+replaced. Exports, and what it says of running it (alerts, troubles, retention), have modules of their own."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from werkzeug import Request, Response
 from providers.base import BounceClass, FailureClass
 from tests.builders import make_account, make_counts, make_key, make_project
 from tests.seeds.live import DOCUMENTS, Live, blocks, run, serve
+from tests.seeds.reading import NOTHING, read_whole
 from tracking.models import Project
 from tracking.policy import RetryPolicy
 from tracking.services.record import DISPATCH, Record, Source
@@ -297,17 +298,93 @@ def test_a_failed_message_is_retried_by_hand(live: Live, key: str, curl: Callabl
 # --- Provider-Specific Tracking
 
 
-def test_what_recipients_do_is_tracked(live: Live, key: str) -> None:
-    """Opens, clicks, unsubscriptions, carriers' delivery reports, read receipts."""
-    for kind, status in (
-        (FactKind.OPENED, "read"),
-        (FactKind.CLICKED, "read"),
-        (FactKind.UNSUBSCRIBED, "sent"),
-        (FactKind.DELIVERED, "delivered"),
-        (FactKind.READ, "read"),
-    ):
-        message = sent(live, key)
-        learn(message, kind)
-        events = live.request("GET", f"/v1/notifications/{message}/events", key=key).json()["events"]
-        assert kind.value in [event["kind"] for event in events]
-        assert live.request("GET", f"/v1/notifications/{message}", key=key).json()["status"] == status
+@pytest.mark.parametrize(
+    ("channel", "kind", "status"),
+    [
+        ("email", FactKind.OPENED, "read"),
+        ("email", FactKind.CLICKED, "read"),
+        ("email", FactKind.UNSUBSCRIBED, "sent"),
+        ("sms", FactKind.DELIVERED, "delivered"),  # the carrier's report
+        ("sms", FactKind.READ, "read"),
+        ("sms", FactKind.CLICKED, "read"),
+        ("push", FactKind.DELIVERED, "delivered"),  # the platform's
+        ("push", FactKind.OPENED, "read"),
+        ("push", FactKind.CLICKED, "read"),
+    ],
+)
+def test_what_recipients_do_is_tracked(
+    live: Live, key: str, project: Project, channel: str, kind: FactKind, status: str
+) -> None:
+    if channel != "email":
+        make_account(project, channel=channel)
+    to = {"email": "ada@example.org", "sms": "+380501230001", "push": "fHk3jd9s:APA91bG"}[channel]
+    message = sent(live, key, channel=channel, recipient=to)
+    learn(message, kind)
+    events = live.request("GET", f"/v1/notifications/{message}/events", key=key).json()["events"]
+    assert kind.value in [event["kind"] for event in events]
+    assert live.request("GET", f"/v1/notifications/{message}", key=key).json()["status"] == status
+
+
+# --- the whole of it
+
+
+def test_the_document_was_read_whole() -> None:
+    """Its headings and its points, and the tests that show what they promise."""
+    lines = [found or point for found, point in re.findall(r"^(?:#+ (.+)|(?:-|\d\.) \*\*(.+))$", TEXT, re.MULTILINE)]
+    key_figures = "test_the_key_figures_of_performance_tracking"
+    done = "test_what_recipients_do_is_tracked"
+    devices = "test_the_validity_of_device_tokens_is_tracked"
+    troubles = "test_the_overview_finds_each_trouble_and_says_what_to_do"
+    webhooks, plans = "test_webhooks_reach_the_documents_handler", "test_each_plan_keeps_messages_for_its_days"
+    shown_by = {
+        "Delivery Tracking": NOTHING,
+        "Tracking Methods": NOTHING,
+        "Real-time Status Updates": "test_a_status_has_every_field_of_the_document",
+        "Status Types": "test_the_table_of_statuses_is_known test_every_status_of_the_table_is_told",
+        "Webhooks for Tracking": webhooks,
+        "Setup Webhook Endpoint": webhooks,
+        "In your webhook handler": webhooks,
+        "Configure Webhook URL": webhooks,
+        "Query Delivery Status": NOTHING,
+        "Get Notification Status": "test_a_status_has_every_field_of_the_document",
+        "Bulk Status Query": "test_bulk_status_answers_for_each_id_in_order",
+        "Analytics and Reporting": NOTHING,
+        "Delivery Metrics": "test_the_metrics_are_those_of_the_document",
+        "Performance Tracking": key_figures,
+        "Delivery Rate": key_figures,
+        "Bounce Rate": key_figures,
+        "Average Delivery Time": key_figures,
+        "Provider Performance": key_figures,
+        "Error Handling and Retries": NOTHING,
+        "Automatic Retries": "test_the_documents_retry_config_is_the_default_and_is_taken",
+        "Manual Retry": "test_a_failed_message_is_retried_by_hand",
+        "Provider-Specific Tracking": NOTHING,
+        "Email Tracking": done,
+        "Open Tracking": done,
+        "Click Tracking": done,
+        "Unsubscribe Tracking": done,
+        "SMS Tracking": done,
+        "Delivery Reports": done,
+        "Read Receipts": done,
+        "Link Tracking": done,
+        "Push Notification Tracking": NOTHING,
+        "Device Registration": devices,
+        "Delivery Status": done,
+        "Interaction Tracking": done,
+        "Best Practices": NOTHING,
+        "Monitoring Setup": NOTHING,
+        "Set up webhooks": webhooks,
+        "Monitor delivery rates": "test_a_low_delivery_rate_alerts_by_webhook_and_by_mail",
+        "Track bounces": f"test_every_status_of_the_table_is_told {troubles}",
+        "Analyze provider performance": key_figures,
+        "Troubleshooting": NOTHING,
+        "High bounce rate": troubles,
+        "Low delivery rate": troubles,
+        "Delayed delivery": troubles,
+        "Missing tracking": f"{troubles} test_a_webhook_that_hears_nothing_can_be_asked_why",
+        "Data Retention": "test_the_plans_of_the_document_are_those_that_there_are",
+        "Free Plan": plans,
+        "Pro Plan": plans,
+        "Enterprise Plan": f"{plans} test_the_snippet_as_it_stands",
+    }
+    read_whole(lines, shown_by)

@@ -23,6 +23,7 @@ from pypushwoosh.notification import Notification
 from providers.base import Receipt, ReceiptKind
 from tests.builders import make_account, make_key, make_project, open_to_pushwoosh
 from tests.seeds.live import DOCUMENTS, Live
+from tests.seeds.reading import NOTHING, read_whole
 from tracking import ids, tasks
 from tracking.models import Message, Project, PushLog
 from tracking.services import receive
@@ -234,3 +235,39 @@ def test_the_vendors_client_works_with_only_its_host_changed(live: Live, key: st
     ).namelist()
     assert created["response"]["TrackingCodes"][0] in archive.read(name).decode()
     assert client.invoke(command.UnregisterDeviceCommand(APPLICATION, DEVICE))["status_code"] == 200
+
+
+def test_the_document_was_read_whole() -> None:
+    """Every line of it, and the tests that show what it promises."""
+    codes = "test_a_notification_for_devices_returns_tracking_codes"
+    log = "test_the_log_of_a_notification_from_its_beginning_to_its_end"
+    date = "test_the_date_is_optional_and_a_day_of_utc"
+    hwid = "test_the_hwid_is_the_registered_devices"
+    shown_by = {
+        "Push tracking": NOTHING,
+        "As soon as the Push Tracking functionality is enabled": codes,
+        '{ "status_code": 200, "status_message": "OK", "response": { "Messages"': codes,
+        "Later you may use the getTrackingLog": log,
+        "API method": log,
+        "Method https://api.pushwoosh.com/json/1.3/getTrackingLog": log,
+        '{ "request":{ "auth":"API TOKEN", "date":"2017-01-02"': date,
+        "Response:": log,
+        '{ "status_code": 200, "status_message": "OK", "response": { "request_id"': log,
+        "Then use the /getResults": log,
+        "method: https://api.pushwoosh.com/json/1.3/getResults": log,
+        '{ "request":{ "auth":"API_ACCESS_TOKEN"': f"{log} test_the_documents_request_id_and_keys_are_refused",
+        "In the results you will get": log,
+        '{ "status_code":200, "status_message":"OK", "response":{ "fileName"': log,
+        "In the ZIP file": log,
+        "//timestamp;tracking_code": log,
+        "Where:": NOTHING,
+        "- timestamp": f"{log} {date}",
+        "- tracking_code": f"{log} {codes}",
+        "- target_id": hwid,
+        "- hwid": hwid,
+        "- status": f"{log} test_sending_was_unsuccessful",
+        "- description": f"{log} test_sending_was_unsuccessful",
+        "- appCode": log,
+        "- payload": log,
+    }
+    read_whole(DOCUMENT.splitlines(), shown_by)

@@ -25,6 +25,7 @@ import pytest
 from providers.models import ProviderAccount
 from tests.builders import make_account, make_endpoint, make_key, make_project
 from tests.seeds.live import DOCUMENTS, Live, blocks, run
+from tests.seeds.reading import NOTHING, read_whole
 from tests.tracking.test_fallback import tell
 from tracking.models import Project
 from tracking.services import logins
@@ -310,3 +311,56 @@ def test_its_use_cases(shop: Shop, axios: Path) -> None:
     """
     printed = node(axios, functions(shop) + BATCHES + given + ORDER + FACTORS + CAMPAIGN)
     assert printed.splitlines() == ["7 true", "by e-mail", "Delivery rate: 50%"]
+
+
+# --- the whole of it
+
+
+def test_the_document_was_read_whole() -> None:
+    """Its headings, and the tests that show what stands below them."""
+    prose = re.sub(r"^( *)```.*?^\1```", "", TEXT, flags=re.DOTALL | re.MULTILINE)
+    lines = re.findall(r"^(?:#+ |=== )(.+)$", prose, re.MULTILINE)
+    keys, life = (
+        "test_its_curl_lines_authenticate_in_three_ways",
+        "test_every_status_of_its_life_is_reached_with_its_fields",
+    )
+    pollers = "test_the_poller_ends_with_a_delivery_and_with_a_failure test_the_poller_waits_for_a_message_on_its_way"
+    shown_by = {
+        "Check Message Status": NOTHING,
+        "Endpoint": "test_the_basic_response",
+        "Request": NOTHING,
+        "URL Parameters": "test_the_basic_response test_an_unknown_message",
+        "Authentication": keys,
+        '"API Key Header"': keys,
+        '"HTTP Basic Auth"': keys,
+        '"API Key as Password"': keys,
+        "Response": NOTHING,
+        "Basic Response": "test_the_basic_response",
+        "Response Fields": "test_the_table_of_fields_is_the_answers",
+        "Extended Response": "test_the_extended_response test_without_a_fallback_the_additional_fields_are_absent",
+        "Delivery Status Values": life,
+        "Status Lifecycle": life,
+        "Scheduled": life,
+        "Processing": life,
+        "Delivered": life,
+        "Undeliverable": life,
+        "Permanent Error": life,
+        "Check Multiple Messages": "test_many_are_checked",
+        "Polling for Status Updates": pollers,
+        "Webhook Alternative": "test_the_webhook_has_its_form",
+        "Implementation Examples": NOTHING,
+        "Python": "test_its_python",
+        "PHP": "test_its_php",
+        "Node.js": "test_its_node",
+        "Best Practices": NOTHING,
+        "Polling Frequency": pollers,
+        "Error Handling": "test_errors_are_errors_of_http",
+        "Caching": "test_caching_and_batches",
+        "Batch Processing": "test_caching_and_batches",
+        "Use Cases": NOTHING,
+        "Order Confirmation": "test_its_use_cases",
+        "Two-Factor Authentication": "test_its_use_cases",
+        "Marketing Campaigns": "test_its_use_cases",
+        "Next Steps": NOTHING,
+    }
+    read_whole(lines, shown_by)

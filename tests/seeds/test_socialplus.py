@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -20,10 +21,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.builders import make_channel, make_channel_message, make_key, make_project
-from tests.seeds.live import ROOT, Live
+from tests.seeds.live import DOCUMENTS, ROOT, Live
+from tests.seeds.reading import NOTHING, read_whole
 from tracking.api import authentication
 from tracking.models import ApiKey, ChannelSettings, ChatMember, ChatUser, Message, Project
-from tracking.services import members
+from tracking.services import members, rollup
 
 SDK = "@amityco/ts-sdk@6.35.3"
 CACHE = ROOT / ".seeds" / "socialplus"
@@ -339,6 +341,126 @@ def test_secure_sessions_need_a_token_from_the_applications_own_server(project):
 def test_a_bad_login_is_refused(project, body):
     answer = sessions(make_key(project), body)
     assert answer.status_code in (400, 422) and answer.json()["code"] == 400000
+
+
+# --- “Silent Operation”, “delivery data that's not immediately visible”, “very large user lists”, “performance metrics”
+
+
+def test_marking_again_or_backwards_changes_nothing_and_is_no_error(project):
+    """A client marks silently, as often as it likes."""
+    first, second = posted(project, count=2)
+    ben = log_in(project, "ben")
+    said = [put(ben, f"{FEEDS}/mark-delivering", {"messageId": each}) for each in (second, second, first)]
+    assert [answer.status_code for answer in said] == [200, 200, 200]
+    assert [answer.json()["userFeedMarkers"][0]["deliveredToSegment"] for answer in said] == [2, 2, 2]
+    assert receivers(log_in(project, "ada"), second) == ["ben"]
+
+
+def test_a_list_costs_the_same_in_a_large_channel_and_is_read_when_it_is_wanted(project):
+    """Counts come with the messages; who it was is asked for page by page, once somebody looks."""
+
+    def asked(message: str) -> tuple[int, int]:
+        url = f"/api/v1/markers/messages/{message}/delivered-users?options[token]={quote(token(limit=10))}"
+        with CaptureQueriesContext(connection) as queries:
+            found = ada.get(url).json()
+        return len(found["publicUserIds"]), len(queries)
+
+    ada = log_in(project, "ada")
+    (message,) = posted(project)
+    put(log_in(project, "ben"), f"{FEEDS}/mark-delivering", {"messageId": message})
+    asked(message)
+    _, few = asked(message)
+    channel = project.chatchannel_set.get()
+    members.add(channel, {"members": [{"user_id": f"user-{number}"} for number in range(300)]})
+    (after,) = posted(project)
+    ChatMember.objects.exclude(user__user_id="ada").update(delivered_to_segment=2)
+    assert asked(after) == (10, few)
+    found = ada.get(f"/api/v5/messages/{after}").json()
+    assert not any("user-" in json.dumps(found[name]) for name in ("messages", "contentMarkers") if name in found)
+
+
+def test_analytics_count_what_members_marked(project):
+    """“Monitor performance metrics”, “comprehensive analytics for delivery insights”."""
+    one, _ = posted(project, count=2)
+    put(log_in(project, "ben"), f"{FEEDS}/mark-delivering", {"messageId": one})
+    rollup.fold_all()
+    today = datetime.now(UTC).date()
+    days = f"start_date={today - timedelta(days=1)}&end_date={today + timedelta(days=1)}"
+    server = Client(headers={"X-API-Key": make_key(project)})
+    found = server.get(f"/v1/analytics/delivery-metrics?{days}&group_by=channel").json()["metrics"]
+    assert [(each["channel"], each["sent"], each["delivered"], each["delivery_rate"]) for each in found] == [
+        ("chat", 2, 1, 0.5)
+    ]
+
+
+# --- the whole of it
+
+
+def test_the_document_was_read_whole() -> None:
+    """Every line of it, and the tests that show what it promises."""
+    text = (DOCUMENTS / "socialplus-delivery-status.txt").read_text()
+    lines = [line.lstrip(" •") for line in text.splitlines() if line.strip()]
+    delivered, users = "test_mark_as_delivered_and_get_the_markers_back", "test_read_users_and_delivered_users"
+    batch = "test_one_mark_covers_all_messages_before_it_and_markers_come_many_at_once"
+    sdk, failures = "test_the_vendors_sdk_with_only_its_endpoint_changed", "test_handle_delivery_failures"
+    large = "test_a_list_costs_the_same_in_a_large_channel_and_is_read_when_it_is_wanted"
+    pages, metrics = "test_pages_by_the_tokens_of_the_sdk", "test_analytics_count_what_members_marked"
+    membership, hidden = "test_filter_by_each_membership", "test_a_user_who_hides_receipts_is_in_no_list"
+    project_hides = "test_a_project_that_hides_receipts_shows_none"
+    access = "test_only_who_is_in_the_channel_may_ask test_a_session_may_do_what_its_key_may"
+    shown_by = {
+        "Skip to main content": NOTHING,
+        "Key Benefit: Monitor message delivery status": f"{delivered} {users}",
+        "Feature Overview": NOTHING,
+        "Message Delivery Status provides": sdk,
+        "Delivery Tracking": NOTHING,
+        "Message delivery management": NOTHING,
+        "Mark messages as delivered": delivered,
+        "Track delivery confirmation": "test_delivery_confirmation_is_a_watermark",
+        "Monitor delivery status": f"{delivered} test_sync_tells_what_changed_once",
+        "Handle delivery failures": failures,
+        "User Engagement": NOTHING,
+        "Read and delivery insights": NOTHING,
+        "Get message read users": users,
+        "Get message delivered users": users,
+        "Filter by membership status": membership,
+        "Real-time engagement tracking": "test_reading_marks_what_is_there_and_what_comes_until_it_stops"
+        " test_sync_tells_what_changed_once",
+        "Performance Consideration": f"{pages} {membership} {large}",
+        "Implementation Guide": NOTHING,
+        "Mark Message as Delivered": delivered,
+        "Get Message Read Users": users,
+        "Get Message Delivered Users": users,
+        "Update message delivery status": delivered,
+        "Core Operation": NOTHING,
+        "MethodPurposeWhen to Use": NOTHING,
+        "markAsDelivered": f"{delivered} {sdk}",
+        "Code Examples": NOTHING,
+        "Task {": NOTHING,
+        "try await message.markAsDelivered()": sdk,
+        "}": NOTHING,
+        "Silent Operation": "test_marking_again_or_backwards_changes_nothing_and_is_no_error",
+        "Best Practices": NOTHING,
+        "Optimize delivery status operations": NOTHING,
+        "Mark messages as delivered immediately": delivered,
+        "Use batch operations": batch,
+        "Implement proper error handling": failures,
+        "Efficient status management": f"{batch} test_marking_again_or_backwards_changes_nothing_and_is_no_error",
+        "Respect user privacy in delivery tracking": NOTHING,
+        "Use membership filtering": membership,
+        "Respect user privacy settings": f"{hidden} {project_hides}",
+        "Implement appropriate access controls": access,
+        "Consider user consent": hidden,
+        "Privacy-conscious implementation": f"{hidden} {project_hides} {access}",
+        "Build for scale and performance": NOTHING,
+        "Implement pagination": pages,
+        "Use lazy loading strategies": large,
+        "Consider implementing virtual scrolling": f"{pages} {large}",
+        "Monitor performance metrics": metrics,
+        "Scalable implementation": large,
+        "Implementation Strategy": f"{delivered} {users} {membership} {metrics}",
+    }
+    read_whole(lines, shown_by)
 
 
 # --- the SDK itself
