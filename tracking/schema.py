@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from tracking import address
+from tracking import address, fields
 from tracking.fields import (
     CHANNELS,
     MAX_ITEMS,
@@ -319,6 +319,7 @@ def _recipient_errors(document: Any, region: str) -> Iterable[FieldError]:
 
 # --- pydantic's words into ours
 
+_NO_FIELDS = {"[key]", *fields.FORMS}  # steps that pydantic adds
 _WORDS = {"extra_forbidden": "is not a known field", "missing": "is needed"}
 
 
@@ -332,6 +333,6 @@ def _pointer(loc: Iterable[int | str]) -> str:
     steps = (
         str(step).replace("\x00", "\ufffd").replace("~", "~0").replace("/", "~1")[:100]
         for step in loc
-        if step != "[key]"
+        if step not in _NO_FIELDS
     )
     return "".join(f"/{step}" for step in steps)
