@@ -172,6 +172,8 @@ def _reason(error: Exception) -> str:
     """What went wrong, in the words of the system. Not those of the libraries: they repeat the address, which may hold
     a secret, and applications read this text."""
     innermost = list(_causes(error))[-1]
+    if isinstance(innermost, socket.gaierror):  # its numbers are the resolver's own
+        return "the host's name cannot be resolved"
     return os.strerror(innermost.errno) if isinstance(innermost, OSError) and innermost.errno else _words(innermost)
 
 

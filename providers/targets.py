@@ -35,11 +35,23 @@ def check(url: str, policy: AddressPolicy) -> None:
     except (requests.RequestException, ValueError) as error:
         raise AddressRefused("the address cannot be called") from error
     host = urlsplit(prepared.url or "").hostname or ""
-    if any(not 0 < len(label) < 64 for label in host.removesuffix(".").split(".")):
+    # % is an escape, which libraries resolve each in its own way, or the zone of an address of this machine's own links
+    if "%" in parts.netloc or not _possible(host):
         raise AddressRefused("the host is not a possible name")
     for address in _addresses(host, port):
         if not policy.permits(address):
             raise AddressRefused("the host leads to an address that is not allowed: only public ones are")
+
+
+def _possible(host: str) -> bool:
+    """Each label of a possible length, and one that IDNA can decode."""
+    if any(not 0 < len(label) < 64 for label in host.removesuffix(".").split(".")):
+        return False
+    try:
+        host.encode("ascii").decode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _addresses(host: str, port: int) -> list[str]:

@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, Tag, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from tracking.endpoint_schema import Url
 from tracking.export_columns import COLUMNS, USUAL
-from tracking.fields import ChannelName, Line, Moment
+from tracking.fields import OTHER_FORM, TEXT_FORM, ChannelName, Line, Moment, by_form
 from tracking.models.export import ExportFormat
 from tracking.schema import FieldError, Invalid, Strict, checked
 from tracking.selection import Filters
@@ -64,12 +64,15 @@ Day = Annotated[date, BeforeValidator(_day)]
 Near = Annotated[Moment, AfterValidator(_moment)]
 Zone = Annotated[Line, Field(min_length=1, max_length=64), AfterValidator(_zone)]
 StatusName = Annotated[Status, Field(strict=False)]
+StatusNames = Annotated[list[StatusName], Field(min_length=1)]
 
 
 class ExportFilters(Strict):
     """As the parameters of GET /v1/notifications; of `status` there may be several."""
 
-    status: StatusName | Annotated[list[StatusName], Field(min_length=1)] | None = None
+    status: (
+        Annotated[Annotated[StatusName, Tag(TEXT_FORM)] | Annotated[StatusNames, Tag(OTHER_FORM)], by_form] | None
+    ) = None
     channel: ChannelName | None = None
     provider: Annotated[Line, Field(min_length=1, max_length=50)] | None = None
     recipient: Annotated[Line, Field(min_length=1, max_length=500)] | None = None

@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field
 from pydantic_core import PydanticCustomError
 
 from providers.email.mime import RESERVED
@@ -104,6 +104,10 @@ def _mailbox(value: str) -> str:
     except address.Bad as bad:
         raise PydanticCustomError("address", "{why}", {"why": str(bad)}) from None
 
+
+# what has two forms is checked by the rules of the one that it has, and by no other's
+FORMS = TEXT_FORM, OTHER_FORM = "[text]", "[other]"
+by_form = Discriminator(lambda value: TEXT_FORM if isinstance(value, str) else OTHER_FORM)
 
 Text = Annotated[str, AfterValidator(_text)]
 Line = Annotated[str, AfterValidator(_line)]

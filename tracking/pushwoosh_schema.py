@@ -11,10 +11,10 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Tag, TypeAdapter
 from pydantic_core import PydanticCustomError
 
-from tracking.fields import Json, Line, Text
+from tracking.fields import OTHER_FORM, TEXT_FORM, Json, Line, Text, by_form
 from tracking.schema import FieldError, Invalid, Model, checked
 
 MAX_DEVICES = 1_000  # of one notification, and so the messages that it becomes
@@ -64,7 +64,8 @@ def _data(value: Any) -> Any:
 Day = Annotated[date, BeforeValidator(_day)]
 Name = Annotated[Text, Field(min_length=1, max_length=500)]
 Names = Annotated[list[Name], Field(max_length=MAX_DEVICES)]
-Contents = Text | Annotated[dict[Annotated[Line, Field(max_length=20)], Text], Field(min_length=1, max_length=200)]
+ByLanguage = Annotated[dict[Annotated[Line, Field(max_length=20)], Text], Field(min_length=1, max_length=200)]
+Contents = Annotated[Annotated[Text, Tag(TEXT_FORM)] | Annotated[ByLanguage, Tag(OTHER_FORM)], by_form]
 
 
 class Request(BaseModel):

@@ -11,7 +11,11 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+<<<<<<< HEAD
 from tracking import address, words
+=======
+from tracking import address, fields
+>>>>>>> auditD
 from tracking.fields import (
     CHANNELS,
     MAX_ITEMS,
@@ -316,7 +320,14 @@ def _recipient_errors(document: Any, region: str) -> Iterable[FieldError]:
             yield FieldError(f"/recipients/{known[place][0]}", text)
 
 
+<<<<<<< HEAD
 # --- pydantic's errors into ours
+=======
+# --- pydantic's words into ours
+
+_NO_FIELDS = {"[key]", *fields.FORMS}  # steps that pydantic adds
+_WORDS = {"extra_forbidden": "is not a known field", "missing": "is needed"}
+>>>>>>> auditD
 
 
 def _errors(error: ValidationError) -> list[FieldError]:
@@ -329,6 +340,6 @@ def _pointer(loc: Iterable[int | str]) -> str:
     steps = (
         str(step).replace("\x00", "\ufffd").replace("~", "~0").replace("/", "~1")[:100]
         for step in loc
-        if step != "[key]"
+        if step not in _NO_FIELDS
     )
     return "".join(f"/{step}" for step in steps)

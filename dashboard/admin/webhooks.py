@@ -81,9 +81,13 @@ class EndpointAdmin(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
-    def rotate(self, request: HttpRequest, found: Endpoint) -> HttpResponse:
+    def rotate(self, request: HttpRequest, found: Endpoint) -> HttpResponse | None:
         """The answer itself shows the secret: it goes through no session, log or redirect."""
-        changed, secret = endpoints.rotate(found.pk, document={})
+        try:
+            changed, secret = endpoints.rotate(found.pk, document={})
+        except Refused as refused:
+            notices.error(request, f"It keeps its secret: {refused}.")
+            return None
         audit.note(changed, audit.UPDATE, changed.url[:200], {"secret": audit.SECRET})
         context = {**self.admin_site.each_context(request), "opts": self.opts, "title": "The new secret"}
         context |= {"endpoint": changed, "secret": secret}

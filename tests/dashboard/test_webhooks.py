@@ -69,6 +69,7 @@ def test_the_buttons(client, endpoint):
     endpoint.refresh_from_db()
     assert endpoint.opened["secret"] in html.unescape(text(answer)) and "no-store" in answer["Cache-Control"]
     assert endpoint.opened["previous"] == "a-secret-of-the-tests"
+    assert "It keeps its secret" in text(client.post(f"{page}rotate/", follow=True))
 
 
 def test_replay_by_button_and_by_selection(client, endpoint):

@@ -88,7 +88,9 @@ class TestNothingWritten:
         assert failure_of(f"http://127.0.0.1:{free_port()}/").failure is FailureClass.TEMPORARY
 
     def test_no_such_host(self):
-        assert failure_of("http://nothing.invalid/").failure is FailureClass.TEMPORARY
+        failure = failure_of("http://nothing.invalid/")
+        assert failure.failure is FailureClass.TEMPORARY
+        assert str(failure) == "could not connect: the host's name cannot be resolved"
 
     def test_a_handshake_that_never_ends(self):
         with tcp_server(lambda connection: connection.recv(1) and connection.recv(10**6) and time.sleep(1)) as port:

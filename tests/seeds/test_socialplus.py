@@ -68,6 +68,51 @@ def receivers(client: Client, message: str, kind: str = "delivered", query: str 
     return client.get(f"/api/v1/markers/messages/{message}/{kind}-users{query}").json()["publicUserIds"]
 
 
+# --- channels, and words
+
+
+def test_all_channels_of_a_user_page_by_page(project):
+    for number in range(4):
+        make_channel(project, key=f"room-{number}", users=["ada"])
+    make_channel(project, key="of-others", users=["ben"])
+    ada, seen, query = log_in(project, "ada"), [], "?options[limit]=2"
+    for _ in range(3):
+        found = ada.get(f"/api/v3/channels{query}").json()
+        seen += [each["channelId"] for each in found["channels"]]
+        query = f"?options[token]={quote(found['paging'].get('next', ''))}"
+    assert (seen, query) == (["room", *(f"room-{number}" for number in range(4))], "?options[token]=")
+    named = ada.get("/api/v3/channels?channelIds[]=room-3&channelIds[]=of-others&options[limit]=1").json()
+    assert ([each["channelId"] for each in named["channels"]], named["paging"]) == (["room-3"], {})
+
+
+@pytest.mark.parametrize("query", ["options[limit]=0", "options[limit]=x", "options[token]=x"])
+def test_pages_of_channels_that_are_none(project, query):
+    assert log_in(project, "ada").get(f"/api/v3/channels?{query}").json()["code"] == 400000
+
+
+@pytest.mark.parametrize("after", [-1, "x", 2**63, True, [1]])
+def test_places_among_channels_that_are_none(project, after):
+    answer = log_in(project, "ada").get("/api/v3/channels", {"options[token]": token(after=after)})
+    assert (answer.status_code, answer.json()["code"]) == (400, 400000)
+
+
+def test_errors_speak_of_the_vendor_s_fields(project):
+    key = make_key(project)
+    assert "userId: " in sessions(key, {"userId": "a/b"}).json()["message"]
+    ada, document = log_in(project, "ada", key=key), {"messageFeedId": "room", "dataType": "text"}
+    for wrong, name in (
+        ({"data": {"text": "x"}, "referenceId": "a\nb"}, "referenceId"),
+        ({"data": {"text": 1}}, "data/text"),
+        ({"data": {}}, "data"),
+        ({"data": {"text": "x"}, "tags": [""]}, "tags/0"),
+        ({"dataType": "custom", "data": {"a": "\0"}}, "data"),
+    ):
+        answer = put(ada, "/api/v5/messages", document | wrong, "post")
+        assert answer.status_code == 422 and answer.json()["message"].startswith(f"{name}: "), answer.content
+    answer = ada.get("/api/v3/channels", {"channelIds[]": "a\0"})
+    assert (answer.status_code, answer.json()["message"]) == (400, "channelIds must not hold a NUL character")
+
+
 # --- “Mark messages as delivered”, “markAsDelivered: when message reaches recipient device”
 
 

@@ -324,3 +324,19 @@ def test_the_call_is_signed_and_tried_again(client, project, settings, httpserve
     payload = standardwebhooks.Webhook(made["webhook"]["signing_secret"]).verify(request.data, dict(request.headers))
     assert payload["type"] == "export.complete" and payload["data"]["id"] == made["id"]
     assert ids_of(payload["data"]) == [str(Message.objects.get().pk)]
+
+
+@pytest.mark.parametrize(
+    ("status", "pointer"),
+    [("nope", ""), ([], ""), (7, ""), ({}, ""), (["nope"], "/0"), (["failed", "nope"], "/1"), ([[]], "/0")],
+)
+def test_errors_of_the_statuses_point_at_what_was_sent(client, status, pointer):
+    answer = ask(client, filters={"status": status})
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == [f"/filters/status{pointer}"]
+
+
+def test_a_download_takes_no_other_method():
+    for method in ("post", "put", "delete"):
+        answer = getattr(Client(enforce_csrf_checks=True), method)("/downloads/exports/x")
+        assert (answer.status_code, answer["Allow"]) == (405, "GET, HEAD")

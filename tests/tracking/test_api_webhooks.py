@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+import time_machine
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -17,7 +18,7 @@ from tests.builders import make_endpoint, make_key, make_project
 from tests.tracking.test_publish import answering, send, waiting_for
 from tracking import signing_out
 from tracking.models import Delivery, Endpoint
-from tracking.services import endpoints
+from tracking.services import endpoints, publish
 
 pytestmark = pytest.mark.django_db
 WANTED = {"url": "https://hooks.example.com/in", "events": ["notification.delivered", "notification.failed"]}
@@ -101,10 +102,30 @@ def test_switch_and_rotate(client):
     path = f"/{found['id']}"
     assert call(client, "post", f"{path}/deactivate").json()["is_active"] is False
     assert call(client, "post", f"{path}/activate").json()["is_active"] is True
-    for document in (None, {"secret": "mine", "overlap_hours": 1}):
-        rotated = call(client, "post", f"{path}/rotate-secret", document).json()
-        assert rotated["secret"] != found["secret"] and rotated["previous_secret_until"]
-    assert Endpoint.objects.get().opened["secret"] == "mine"
+    rotated = call(client, "post", f"{path}/rotate-secret").json()
+    assert rotated["secret"] != found["secret"] and rotated["previous_secret_until"]
+
+
+def test_a_secret_signs_as_long_as_was_said(client):
+    path = f"/{made(client, secret='first')['id']}/rotate-secret"
+    until = call(client, "post", path, {"secret": "second", "overlap_hours": 2}).json()["previous_secret_until"]
+    for document in (None, {"secret": "third"}, {"overlap_hours": 1}):
+        answer = call(client, "post", path, document)
+        refused(answer, 409)
+        assert until[:19] in answer.json()["detail"]
+    endpoint = Endpoint.objects.get()
+    assert publish.valid_secrets(endpoint, datetime.now(UTC)) == ("second", "first")
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=2, seconds=1)):
+        assert call(client, "post", path, {"secret": "third"}).status_code == 200
+        assert publish.valid_secrets(Endpoint.objects.get(), datetime.now(UTC)) == ("third", "second")
+
+
+def test_secrets_that_have_leaked_are_ended_at_once(client):
+    path = f"/{made(client, secret='first')['id']}/rotate-secret"
+    call(client, "post", path, {"secret": "second"})
+    found = call(client, "post", path, {"secret": "third", "overlap_hours": 0}).json()
+    assert found["previous_secret_until"] is None
+    assert publish.valid_secrets(Endpoint.objects.get(), datetime.now(UTC)) == ("third",)
 
 
 def test_a_test(client, httpserver, settings):
@@ -212,6 +233,8 @@ HOSTILE = [
     ),
     *("http://hooks.example.com\\@127.0.0.1/", "http://hooks.example.com/a b", "http://exämple.com/", "http://*.com/"),
     *("http://hooks.example.com/\r\nHost: x", "", "x" * 3000, "http://" + "a" * 70 + ".com/", "http://[::1/"),
+    *("http://[fe80::1%25eth0]/", "http://[2606:4700::1%25eth0]/", "http://[fe80::1%eth0]/", "http://a%2eb.com/"),
+    *("https://xn--/", "https://XN--/", "https://xn--a/", "https://hooks.xn--99999999999.com/"),
 ]
 
 

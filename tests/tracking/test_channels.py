@@ -135,6 +135,19 @@ def test_a_bad_query_is_refused(client, project, query):
     assert call(client, "get", f"channels/room/members?{query}").status_code == 400
 
 
+@pytest.mark.parametrize("user", ["nobody", "of-another"])
+def test_who_is_not_in_the_channel_is_named(client, project, user):
+    channel = make_channel(project, key="room", users=["ada"])
+    make_channel(project, key="other", users=["of-another"])
+    message = make_channel_message(channel).pk
+    for response in (
+        call(client, "post", "channels/room/messages", {"user_id": user, "content": {"text": "x"}}),
+        receipt(client, message, user, "read"),
+    ):
+        assert response.status_code == 422
+        assert [error["pointer"] for error in response.json()["errors"]] == ["/user_id"]
+
+
 @pytest.mark.parametrize("user", ["%07", "%20", "x" * 201])
 def test_a_user_in_an_address_who_cannot_be_one_is_named(client, project, user):
     make_channel(project, key="room")

@@ -583,3 +583,27 @@ def test_a_log_of_100_000_events_takes_little_memory(key, project):
     assert log.rows == 100_000
     assert made < 30_000_000 and read < 30_000_000
     assert size < 2_000_000  # compressed; as text it is some 12 MB
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ({}, "content"),
+        ("a\0", "content"),
+        (7, "content"),
+        (None, "content"),
+        (["a"], "content"),
+        ({"en": "ok", "de": "a\0"}, "content/de"),
+        ({"en": 7}, "content/en"),
+        ({"[text]": "a\0"}, "content"),
+    ],
+)
+def test_errors_of_the_content_point_at_what_was_sent(key, content, place):
+    said = push(key, content=content)["status_message"]
+    assert said.startswith(f"notifications/0/{place} ") and ";" not in said, said
+    assert "function" not in said and "0x" not in said
+
+
+def test_a_log_s_file_takes_no_other_method():
+    answer = Client(enforce_csrf_checks=True).post("/json/1.3/files/x.zip")
+    assert (answer.status_code, answer["Allow"], answer.json()["status_code"]) == (405, "GET, HEAD", 405)

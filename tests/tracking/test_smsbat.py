@@ -102,6 +102,11 @@ def test_nobody_else_gets_in(project: Project, headers: dict[str, str]) -> None:
     assert answer.headers["WWW-Authenticate"].startswith("Basic")
 
 
+def test_whoever_names_no_key_hears_of_this_interface_s_ways() -> None:
+    said = Client().get(f"/bat/message/{uuid4()}").json()["error"]["message"]
+    assert "X-Authorization-Key" in said and "Basic" in said and "Bearer" not in said and "X-API-Key" not in said
+
+
 def test_a_login_has_scopes_and_ends_when_it_is_revoked(project: Project) -> None:
     password = logins.create(project=project, username="reader", scopes=["read"])
     headers = basic("reader", password)
@@ -128,6 +133,22 @@ def test_a_password_is_shown_once_and_kept_as_a_hash(project: Project) -> None:
 
 
 # --- handing in
+
+
+@pytest.mark.parametrize(
+    ("wrong", "known"),
+    [
+        ({"to": "nobody"}, ("order-7", "nobody")),
+        ({"text": ""}, ("order-7", ITEM["to"])),
+        ({"to": 7, "customerMessageId": ["x"]}, (None, None)),
+        ({"type": "viber_promo", "messageData": {"at": 10**30}}, ("order-7", ITEM["to"])),
+        ({"type": "rcs"}, ("order-7", ITEM["to"])),
+    ],
+)
+def test_a_rejected_message_is_known_again(caller: Caller, wrong: dict[str, Any], known: tuple[Any, Any]) -> None:
+    answer = caller.send({**ITEM, "customerMessageId": "order-7", **wrong}, ITEM).json()["messages"][0]
+    assert answer["status"] == "rejected"
+    assert (answer["customerMessageId"], answer["to"]) == known
 
 
 def test_a_list_is_taken_and_answered_in_order(caller: Caller) -> None:

@@ -49,7 +49,7 @@ def post(
 
 
 def _creator(channel: ChatChannel, user_id: str) -> ChatMember:
-    member = members.find(channel, user_id)
+    member = members.named(channel, user_id)
     if member.membership != Membership.MEMBER:
         raise Refused(f"the user may not post here: {member.membership}")
     return member

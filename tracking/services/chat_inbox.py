@@ -31,14 +31,18 @@ class Changes:
     until: datetime  # ask again from here
 
 
-def mine(user: ChatUser, keys: Collection[str] | None = None) -> list[ChatMember]:
-    """The user in their channels: in these, or the first hundred."""
+def mine(
+    user: ChatUser, keys: Collection[str] | None = None, *, after: int = 0, limit: int = CHANGES
+) -> list[ChatMember]:
+    """The user in their channels, in the order of the channels' own numbers: in all of these; or in the first after a
+    number."""
     found = ChatMember.objects.select_related("channel", "user").filter(
         user=user, membership__in=PRESENT, channel__deleted_at=None
     )
-    if keys is not None:
-        found = found.filter(channel__key__in=keys)
-    return list(found.order_by("channel_id")[: CHANGES if keys is None else len(keys)])
+    if keys is None:
+        return list(found.filter(channel_id__gt=after).order_by("channel_id")[:limit])
+    possible = [key for key in keys if "\x00" not in key]  # no channel has another, and it cannot be asked for
+    return list(found.filter(channel__key__in=possible).order_by("channel_id"))
 
 
 def unread(user: ChatUser) -> Unread:

@@ -131,9 +131,16 @@ def deactivate(endpoint_id: int, *, project_id: int | None = None) -> Endpoint:
 
 @transaction.atomic
 def rotate(endpoint_id: int, *, project_id: int | None = None, document: Any) -> tuple[Endpoint, str]:
-    """A new secret; the one before signs beside it for a while. As `create`. Raises Missing, Invalid."""
+    """A new secret; the one before signs beside it for a while. There are never more than two: while one before still
+    signs, only a change without any overlap is possible, for secrets that have leaked. As `create`. Raises Missing,
+    Invalid, Refused."""
     wanted = endpoint_schema.rotation(document)
     endpoint = find(endpoint_id, project_id=project_id, lock=True)
+    if (until := _both_until(endpoint)) and endpoint.known["previous"] and wanted.overlap_hours:
+        raise Refused(
+            f"the secret before this one signs until {until.isoformat(timespec='seconds')}: rotate again then, or with "
+            "overlap_hours 0, which ends both secrets at once"
+        )
     secret = wanted.secret or signing_out.new_secret()
     endpoint.seal(secret=secret, previous=endpoint.known["secret"])
     endpoint.previous_until = datetime.now(UTC) + timedelta(hours=wanted.overlap_hours)
@@ -178,8 +185,6 @@ def test(endpoint_id: int, *, project_id: int | None = None) -> dict[str, Any]:
 
 def shape(endpoint: Endpoint) -> dict[str, Any]:
     """As the API shows it: the headers' names, never their values."""
-    now = datetime.now(UTC)
-    both = endpoint.previous_until if endpoint.previous_until and endpoint.previous_until > now else None
     return {
         "id": endpoint.pk,
         "url": endpoint.url,
@@ -193,9 +198,15 @@ def shape(endpoint: Endpoint) -> dict[str, Any]:
         "disabled_at": endpoint.disabled_at,
         "failing_since": endpoint.failing_since,
         "last_attempt_at": endpoint.last_attempt_at,
-        "previous_secret_until": both,
+        "previous_secret_until": _both_until(endpoint),
         "created_at": endpoint.created_at,
     }
+
+
+def _both_until(endpoint: Endpoint) -> datetime | None:
+    """Until when the secret before signs too; None: it does not."""
+    until = endpoint.previous_until
+    return until if until and until > datetime.now(UTC) else None
 
 
 def with_secret(endpoint: Endpoint, secret: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def mark_message(project_id: int, message_id: UUID, document: Any) -> Moved:
     """One receipt of one message. Raises Missing, Refused, Invalid."""
     wanted = channel_schema.mark(document)
     place = channel_posts.find(project_id, message_id)
-    member = members.present(members.find(place.channel, wanted.user_id))
+    member = members.present(members.named(place.channel, wanted.user_id))
     return mark(place.channel, {member.pk: reach(wanted.status, place.segment)})
 
 

@@ -16,6 +16,7 @@ from tracking import channel_schema, cursors, schema
 from tracking.channel_schema import MembersQuery, NewMember
 from tracking.models import ChatChannel, ChatMember, ChatUser, Membership
 from tracking.models.channel import PRESENT
+from tracking.schema import FieldError, Invalid
 from tracking.services import channels
 from tracking.services.act import Missing, Refused
 
@@ -79,6 +80,14 @@ def find(channel: ChatChannel, user_id: str) -> ChatMember:
     if member is None:
         raise Missing
     return member
+
+
+def named(channel: ChatChannel, user_id: str) -> ChatMember:
+    """The member whom a request names in a field of its body. Raises Invalid."""
+    try:
+        return find(channel, user_id)
+    except Missing:
+        raise Invalid([FieldError("/user_id", "is no member of this channel")]) from None
 
 
 def change(channel: ChatChannel, user_id: str, document: Any) -> ChatMember:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tracking import parts, smsbat_schema
-from tracking.schema import FieldError, Invalid
+from tracking.schema import Invalid
 from tracking.services import route, submit
 from tracking.services.submit import Sender
 from tracking.smsbat_schema import BatMessage, Fault, Faulty
@@ -26,7 +26,8 @@ _CODES = {"to": "INVALID_RECIPIENT", "from": "INVALID_SENDER"}
 def send(sender: Sender, document: Any) -> dict[str, Any]:
     """What is right is taken; what is wrong says why. Raises Faulty where nothing is right, clock.ClockWrong."""
     now = datetime.now(UTC)
-    looked = [_looked_at(sender, item, index, now) for index, item in enumerate(smsbat_schema.items(document))]
+    items = smsbat_schema.items(document)
+    looked = [_looked_at(sender, item, index, now) for index, item in enumerate(items)]
     right = {place: found for place, found in enumerate(looked) if not isinstance(found, Fault)}
     answers: dict[int, dict[str, Any]] = {}
     batch = None
@@ -34,7 +35,9 @@ def send(sender: Sender, document: Any) -> dict[str, Any]:
         batch = _submit(replace(sender, counted=True), right, answers)
     for place, fault in enumerate(looked):
         if isinstance(fault, Fault):
-            answers[place] = {"messageId": None, "status": "rejected", "parts": 0, "error": fault.shape()}
+            answers[place] = _rejected(fault)
+        if "error" in answers[place]:
+            answers[place] |= _echo(items[place])
     if batch is None:
         first = answers[min(answers)]["error"]
         raise Faulty(Fault(first["code"], first["message"], first.get("field", "")))
@@ -71,13 +74,16 @@ def _submit(sender: Sender, right: dict[int, Right], answers: dict[int, dict[str
     except Invalid as invalid:
         for error in reversed(invalid.errors):  # the first one of each counts
             _, index, *steps = error.pointer.split("/")[1:]
-            answers[places[int(index)]] = _rejected(
-                places[int(index)], FieldError("/".join(["", *steps]), error.detail)
-            )
+            place = places[int(index)]
+            answers[place] = _rejected(_fault(place, "/".join(["", *steps]), error.detail))
         return None
     for shape in taken["notifications"]:
         place = places[shape["index"]]
-        answers[place] = _taken(right[place][0], shape) if "id" in shape else _rejected_item(place, shape["error"])
+        if "id" in shape:
+            answers[place] = _taken(right[place][0], shape)
+        else:
+            first = shape["error"]["errors"][0]
+            answers[place] = _rejected(_fault(place, first["pointer"], first["detail"]))
     batch: int = taken["batch_id"]
     return batch
 
@@ -93,14 +99,18 @@ def _taken(asked: BatMessage, shape: dict[str, Any]) -> dict[str, Any]:
     return answer | {"ttl": asked.lifetime} if asked.type == "flashcall" else answer
 
 
-def _rejected_item(place: int, problem: dict[str, Any]) -> dict[str, Any]:
-    first = problem["errors"][0]
-    return _rejected(place, FieldError(first["pointer"], first["detail"]))
+def _rejected(fault: Fault) -> dict[str, Any]:
+    return {"messageId": None, "status": "rejected", "parts": 0, "error": fault.shape()}
 
 
-def _rejected(place: int, error: FieldError) -> dict[str, Any]:
-    name = error.pointer.split("/")[1] if "/" in error.pointer else ""
+def _echo(item: dict[str, Any]) -> dict[str, Any]:
+    """By which the caller knows a message again that has no id: as it was sent, for it may not even be valid."""
+    values = {name: item.get(name) for name in ("customerMessageId", "to")}
+    return {name: value if isinstance(value, str) else None for name, value in values.items()}
+
+
+def _fault(place: int, pointer: str, detail: str) -> Fault:
+    name = pointer.split("/")[1] if "/" in pointer else ""
     name = _FIELDS.get(name, name)
     field = f"messages[{place}].{name}" if name else f"messages[{place}]"
-    fault = Fault(_CODES.get(name, "INVALID_REQUEST"), f"{field}: {error.detail}", field)
-    return {"messageId": None, "status": "rejected", "parts": 0, "error": fault.shape()}
+    return Fault(_CODES.get(name, "INVALID_REQUEST"), f"{field}: {detail}", field)

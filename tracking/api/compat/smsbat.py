@@ -9,6 +9,7 @@ from uuid import UUID
 
 import orjson
 from django.http import HttpResponse
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -36,6 +37,8 @@ def handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None
     if native is None:
         return None
     problem = orjson.loads(native.content)
+    if isinstance(error, NotAuthenticated):  # the native API's ways are not known here
+        problem["detail"] = "A key or a login is needed: the header X-Authorization-Key, or HTTP Basic."
     status = 400 if native.status_code == 422 else native.status_code
     kept = {name: native.headers[name] for name in ("WWW-Authenticate", "Retry-After") if name in native.headers}
     return refused(status, Fault(CODES.get(status, "REFUSED"), problem["detail"]), kept)

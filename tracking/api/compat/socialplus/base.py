@@ -139,8 +139,10 @@ def body_of(request: Request) -> dict[str, Any]:
 def many(request: Request, name: str) -> list[str]:
     """An array of the query, each value once."""
     values = request.query_params.getlist(f"{name}[]") or request.query_params.getlist(name)
-    if len(values) > MAX_IDS or any("\x00" in value for value in values):
+    if len(values) > MAX_IDS:
         raise WireError(400, BAD_REQUEST, f"{name} must be at most {MAX_IDS:,} ids")
+    if any("\x00" in value for value in values):
+        raise WireError(400, BAD_REQUEST, f"{name} must not hold a NUL character")
     return list(dict.fromkeys(values))
 
 
@@ -195,7 +197,7 @@ def _wire(error: Exception) -> WireError | None:
         case act.Refused():
             return WireError(403, FORBIDDEN, str(error))
         case Invalid():
-            return WireError(422, BAD_REQUEST, str(error)[:500])
+            return WireError(422, BAD_REQUEST, _sentence(error)[:500])
         case Reused():
             return WireError(409, CONFLICT, "this referenceId came with another message")
         case Overtaken() | ClockWrong():
@@ -205,3 +207,24 @@ def _wire(error: Exception) -> WireError | None:
         case exceptions.APIException():
             return WireError(error.status_code, BAD_REQUEST, str(error.detail))
     return None
+
+
+# what our services call by another name than the vendor's clients, the longer first
+_NAMES = {
+    "/user_id": "/userId",
+    "/external_id": "/referenceId",
+    "/content/data": "/data",
+    "/content": "/data",
+}
+
+
+def _sentence(invalid: Invalid) -> str:
+    return "; ".join(f"{_name(pointer)}: {detail}" for pointer, detail in invalid.errors)
+
+
+def _name(pointer: str) -> str:
+    for ours, theirs in _NAMES.items():
+        if pointer == ours or pointer.startswith(f"{ours}/"):
+            pointer = theirs + pointer.removeprefix(ours)
+            break
+    return pointer.lstrip("/") or "the request"

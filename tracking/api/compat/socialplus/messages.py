@@ -14,6 +14,7 @@ from tracking.api.compat.socialplus import shapes
 from tracking.api.compat.socialplus.base import (
     BAD_REQUEST,
     DENIED,
+    MAX_LIMIT,
     MUTED,
     View,
     Visitor,
@@ -51,10 +52,16 @@ class Channel(View):
 
 class Channels(View):
     def get(self, request: Request) -> HttpResponse:
-        """Those of these channels that the user is in; without ids, the first hundred of the user's."""
-        keys = many(request, "channelIds")
-        members = chat_inbox.mine(self.visitor(request).user, keys or None)
-        return json.answer({**_channels([member.channel for member in members]), "paging": {}})
+        """Those of these channels that the user is in; without ids, all of the user's, page by page."""
+        user = self.visitor(request).user
+        if keys := many(request, "channelIds"):
+            return json.answer({**_channels([member.channel for member in chat_inbox.mine(user, keys)]), "paging": {}})
+        asked = token_of(request)
+        limit = limit_of(asked.get("limit", request.query_params.get("options[limit]", MAX_LIMIT)))
+        members = chat_inbox.mine(user, after=_number(asked.get("after")) or 0, limit=limit + 1)
+        more = {"limit": limit, "after": members[limit - 1].channel_id} if len(members) > limit else None
+        paging = {"next": token(more)} if more else {}
+        return json.answer({**_channels([member.channel for member in members[:limit]]), "paging": paging})
 
 
 class Feed(View):
@@ -85,7 +92,7 @@ class Messages(View):
         asked = token_of(request)
         limit = limit_of(asked.get("limit", query.get("options[limit]")))
         ascending = asked.get("sortBy", query.get("options[sortBy]")) == "segmentAsc"
-        edge = _segment(asked.get("edge"))
+        edge = _number(asked.get("edge"))
         start = {"after": edge or 0} if ascending else {"before": edge}
         rows = channel_posts.newest(channel, **start, limit=limit + 1)
         more: dict[str, Any] | None = {"limit": limit, "edge": rows[limit - 1].segment} if len(rows) > limit else None
@@ -199,7 +206,7 @@ def _key(visitor: Visitor, channel: ChatChannel, reference: str, document: dict[
     return Key.of(channel.project_id, name[:255], method="POST", path="messages", document=document)
 
 
-def _segment(value: Any) -> int | None:
+def _number(value: Any) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63):
         return value
     raise WireError(400, BAD_REQUEST, "options.token is not a token")
