@@ -11,11 +11,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-<<<<<<< HEAD
-from tracking import address, words
-=======
-from tracking import address, fields
->>>>>>> auditD
+from tracking import address, fields, words
 from tracking.fields import (
     CHANNELS,
     MAX_ITEMS,
@@ -320,14 +316,9 @@ def _recipient_errors(document: Any, region: str) -> Iterable[FieldError]:
             yield FieldError(f"/recipients/{known[place][0]}", text)
 
 
-<<<<<<< HEAD
 # --- pydantic's errors into ours
-=======
-# --- pydantic's words into ours
 
 _NO_FIELDS = {"[key]", *fields.FORMS}  # steps that pydantic adds
-_WORDS = {"extra_forbidden": "is not a known field", "missing": "is needed"}
->>>>>>> auditD
 
 
 def _errors(error: ValidationError) -> list[FieldError]:
