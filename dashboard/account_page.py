@@ -50,7 +50,7 @@ _AS_BEFORE = "as before"  # what is shown of a change that is too small to be to
 _TILES: tuple[tuple[str, bool | None, str], ...] = (
     ("health", True, ""),
     ("sent", None, ""),
-    ("delivery_rate", True, "&status=delivered"),
+    ("delivery_rate", True, "&status=delivered,read"),
     ("bounce_rate", False, "&status=bounced"),
     ("failure_rate", False, "&status=failed"),
     ("delivery_p95", False, ""),

@@ -74,6 +74,8 @@ def test_the_figures_of_a_day_and_of_a_week(client, account):
         assert "delivered / sent" in shown  # the definition, to be hovered over
         assert 'class="fill-delivered"' in shown and 'class="fill-bounced"' in shown
         assert "style=" not in shown
+        listed = f"/admin/tracking/message/?account={account.pk}&amp;time={period}"
+        assert f'href="{listed}&amp;status=delivered,read"' in shown and f'href="{listed}"' in shown
     assert "circuit closed" in shown and "0 of at most 8" in shown
 
 
