@@ -147,6 +147,13 @@ def test_bad_input_is_said_at_its_field(client, query, field):
     assert client.get(f"{LIVE}?{query}").status_code == 200
 
 
+def test_an_unknown_filter_is_said_and_escaped(client):
+    page = text(client.get(f"{PAGE}?bogus=1&<b>=2&e=1&channel=sms"))
+    assert "There is no filter “bogus”: it was left out." in page
+    assert "“&lt;b&gt;”" in page and "“e”" not in page
+    assert "There is no filter" not in text(client.get(f"{PAGE}?period=7d&tz=UTC"))
+
+
 def test_names_are_escaped(client):
     project = make_project(code="evil", name="<script>alert(1)</script>")
     account = make_account(project, code="a", name="<b>x</b>")
