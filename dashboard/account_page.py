@@ -67,6 +67,7 @@ class Tile:
     change: str  # against the period before
     tone: str  # better, worse or ""
     query: str
+    note: str = ""  # how its list differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,9 @@ def _tile(name: str, good: bool | None, query: str, current: Figures, before: Fi
     tone = ""
     if good is not None and value is not None and was is not None and change != _AS_BEFORE:
         tone = "better" if (value > was) is good else "worse"
-    return Tile(name, definition, shown(value, definition.unit), change, tone, query)
+    never = current.suppressed + current.expired + current.rejected if name == "failure_rate" else 0
+    note = f"the list has {never:,} more, never sent" if never else ""
+    return Tile(name, definition, shown(value, definition.unit), change, tone, query, note)
 
 
 def shown(value: float | None, unit: str) -> str:
