@@ -98,6 +98,7 @@ def main(mode: str) -> None:
         collect_static()
         if mode == "demo":
             call_command("seed_demo")
+            call_command("seed_alerts")
             told["history"] = made_up()
             told["demo_key"] = demo_key()
         told["operator_password"] = create_operator()  # last: nothing can fail before it is shown

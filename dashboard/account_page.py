@@ -50,7 +50,7 @@ _AS_BEFORE = "as before"  # what is shown of a change that is too small to be to
 _TILES: tuple[tuple[str, bool | None, str], ...] = (
     ("health", True, ""),
     ("sent", None, ""),
-    ("delivery_rate", True, "&status=delivered"),
+    ("delivery_rate", True, "&status=delivered,read"),
     ("bounce_rate", False, "&status=bounced"),
     ("failure_rate", False, "&status=failed"),
     ("delivery_p95", False, ""),
@@ -67,6 +67,7 @@ class Tile:
     change: str  # against the period before
     tone: str  # better, worse or ""
     query: str
+    note: str = ""  # how its list differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,9 @@ def _tile(name: str, good: bool | None, query: str, current: Figures, before: Fi
     tone = ""
     if good is not None and value is not None and was is not None and change != _AS_BEFORE:
         tone = "better" if (value > was) is good else "worse"
-    return Tile(name, definition, shown(value, definition.unit), change, tone, query)
+    never = current.suppressed + current.expired + current.rejected if name == "failure_rate" else 0
+    note = f"the list has {never:,} more, never sent" if never else ""
+    return Tile(name, definition, shown(value, definition.unit), change, tone, query, note)
 
 
 def shown(value: float | None, unit: str) -> str:

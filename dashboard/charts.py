@@ -32,6 +32,7 @@ _HOVER = {
     "%": "%{y:.1%}",
     "s": "%{y:.3~s}s",
 }
+_WHEN = "%{x|%a %-d %b, %H:%M}"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -200,7 +201,10 @@ def _over_time(
     ends = [*begins[1:], until]
     meta = {"link": link, "begins": [_utc(begin) for begin in begins], "until": _utc(until)}
     axis = {"type": "date", "range": _range(begins, ends)} if begins else {"type": "date"}
-    return {"data": data, "layout": {"xaxis": axis, "hovermode": "x unified", "meta": meta, **layout}}
+    for each in data:
+        each["hovertemplate"] = f"{_WHEN}<br>{each['hovertemplate']}"
+    # "closest": a click goes to what is under the pointer. In the unified modes its first point is the first trace's.
+    return {"data": data, "layout": {"xaxis": axis, "hovermode": "closest", "meta": meta, **layout}}
 
 
 def _range(begins: Sequence[datetime], ends: Sequence[datetime]) -> list[str]:

@@ -33,6 +33,7 @@ class Trouble:
     status: str
     remedy: str
     remedies: Mapping[str, str] = field(default_factory=dict)  # by the leading class
+    look: str = "Look at the messages"  # what the link to them says
 
 
 TROUBLES = (
@@ -84,6 +85,7 @@ TROUBLES = (
         "pending,processing,sent",
         "See whether the backlog grows (then add workers or raise the account's rate limit) or the provider itself is"
         " slow (then route to another one until it has recovered).",
+        look="Look at those that are still on their way",
     ),
     Trouble(
         "receipts",

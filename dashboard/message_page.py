@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -42,6 +43,7 @@ def context(message: Message) -> dict[str, Any]:
     return {
         "title": "Message",
         "message": message,
+        "retry": json.dumps(message.retry, ensure_ascii=False) if message.retry else "",
         "summary": words.summary(message.status, message.reason, [_try(each, accounts) for each in attempts]),
         "project": Project.objects.filter(pk=message.project_id).first(),
         "account": accounts.get(message.account_id or 0),
@@ -133,6 +135,11 @@ def _holds(message: Message, waiting: QueueRow, accounts: dict[int, ProviderAcco
     return holds
 
 
+def _json(value: Any) -> str:
+    """As applications wrote it, to be read and copied."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
 def _content(message: Message) -> dict[str, Any]:
     kept = Content.objects.filter(pk=message.pk).first()
     body: dict[str, Any] = kept.body if kept else {}
@@ -144,6 +151,8 @@ def _content(message: Message) -> dict[str, Any]:
         "fields": [(name.replace("_", "-"), value) for name, value in fields if value],
         "text": body.get("text"),
         "has_html": bool(body.get("html")),
-        "documents": [(name, body[name]) for name in ("data", "variables", "headers", "metadata") if body.get(name)],
+        "documents": [
+            (name, _json(body[name])) for name in ("data", "variables", "headers", "metadata") if body.get(name)
+        ],
         "attachments": body.get("attachments", ()),
     }

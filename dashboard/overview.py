@@ -7,7 +7,7 @@ Each part is read only where the user may see what it is about.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ BOUNCERS = 8
 LATE = timedelta(seconds=150)  # for a sign of life; the tick gives one each minute
 A_WHILE = 60  # seconds for which is kept what hardly changes from one refresh to the next
 HEAT_OVER = timedelta(days=7)  # a shorter period has not every weekday
+HEAT_AT_MOST = timedelta(days=90)  # in hours, of which a series has a bounded number
 Kept = TypeVar("Kept")
 
 _BOUNCERS = """
@@ -62,7 +63,8 @@ class Overview:
     paused: list[Project] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
     findings: list[tuple[Finding, str]] = field(default_factory=list)  # with the list to look at
-    enough: bool = False  # messages, to say that nothing is wrong
+    enough: bool = False  # there are messages at all
+    judged: bool = False  # as many were sent as diagnosis needs
     charts: list[Chart] = field(default_factory=list)
     providers: list[Provider] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
@@ -76,8 +78,19 @@ class Overview:
 
     @property
     def well(self) -> bool:
-        """Nothing is wrong, and nothing is held back either."""
-        return self.enough and not (self.findings or self.silent or self.switch)
+        """As much was sent as says something, nothing is wrong, and nothing is held back either."""
+        return self.judged and not self._held
+
+    @property
+    def too_few(self) -> bool:
+        """Nothing is known to be wrong, and nothing is said by so few."""
+        return self.enough and not self.judged and not self._held
+
+    @property
+    def _held(self) -> bool:
+        shut = any(lane.enabled and lane.open_until for lane in self.lanes)
+        bad = any(tile.bad for tile in self.tiles)  # open incidents, an old backlog, receipts that nobody reads
+        return bool(self.findings or self.silent or self.switch or shut or bad)
 
     @property
     def nothing(self) -> bool:
@@ -127,7 +140,7 @@ def _read_figures(found: Overview, receipts: Receipts | None) -> None:
     running = [each for each in found.incidents if each.closed_at is None]
     found.tiles = overview_tiles.tiles(asked, read.totals, read.before, found.lanes, receipts, running)
     found.findings = _findings(asked, total, read.accounts)
-    found.enough = total.created > 0
+    found.enough, found.judged = total.created > 0, total.sent >= diagnosis.ENOUGH
     found.charts = overview_charts.charts_of(
         asked, read.series, read.accounts, read.heat, _marks(found.incidents, asked)
     )
@@ -156,11 +169,9 @@ def _read(asked: Asked) -> Read:
 
 
 def _week(scope: Scope) -> Scope:
-    return scope if scope.until - scope.since >= HEAT_OVER else _changed(scope, scope.until - HEAT_OVER)
-
-
-def _changed(scope: Scope, since: datetime) -> Scope:
-    return Scope(since, scope.until, scope.project_ids, scope.channel, scope.account_ids)
+    """The end of the period: of a week at least, of 90 days at most."""
+    length = min(max(scope.until - scope.since, HEAT_OVER), HEAT_AT_MOST)
+    return replace(scope, since=scope.until - length)
 
 
 def _findings(asked: Asked, total: Figures, accounts: dict[Key, Figures]) -> list[tuple[Finding, str]]:

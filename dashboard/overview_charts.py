@@ -15,7 +15,7 @@ from tracking.figures import Figures
 from tracking.metrics import Key, Series
 
 POINTS = 32  # of a line, at most
-PROVIDERS = 8  # that are told apart by colour; the others are one more
+PROVIDERS = 8  # lines in one chart, those of most messages; colours come again after as many
 
 # What messages are by now → (the word, its sign, its colour, the statuses that the list asks for). In stacking order.
 STATES: dict[str, tuple[str, str, str]] = {
@@ -72,7 +72,12 @@ def states(figures: Figures) -> Counter[str]:
 
 
 def _colour(place: int) -> str:
-    return PALETTE[min(place, PROVIDERS - 1)]
+    return PALETTE[place % len(PALETTE)]
+
+
+def _pattern(place: int) -> str:
+    """Where a colour comes again, its pattern is another one."""
+    return PATTERNS[(place + place // len(PALETTE)) % len(PATTERNS)]
 
 
 def _of_time(asked: Asked, series: Mapping[Key, Series], marks: Sequence[Mark]) -> list[Chart]:
@@ -115,7 +120,9 @@ def _volume(asked: Asked, series: Mapping[Key, Series], length: int) -> list[tup
 
 def _rates(asked: Asked, series: Mapping[Key, Series], every: int) -> list[tuple[Trace, Entry]]:
     found = []
-    for place, (key, code) in enumerate(ranked(asked, series)):
+    volumes = {key: sum(figures.sent for _, figures in rows) for key, rows in series.items() if key}
+    largest = sorted(volumes, key=lambda key: volumes[key], reverse=True)[:PROVIDERS]
+    for key, code, place in ranked(asked, largest):
         rows = [figures for _, figures in series[key]]
         delivered, sent = sum(each.delivered for each in rows), sum(each.sent for each in rows)
         query = {"account": str(key)} if key else {}
@@ -127,8 +134,8 @@ def _rates(asked: Asked, series: Mapping[Key, Series], every: int) -> list[tuple
             dash=DASHES[place % len(DASHES)],
         )
         rate = percent(delivered / sent if sent else None)
-        found.append((trace, Entry(code, rate, asked.messages(**query), f"fill-c{_shade(place)}")))
-    return found[:PROVIDERS]
+        found.append((trace, Entry(code, rate, asked.messages(**query), swatch(place))))
+    return found
 
 
 def together(steps: int) -> int:
@@ -145,14 +152,17 @@ def delivery_rates(rows: Sequence[Figures], every: int) -> list[float | None]:
     return found
 
 
-def _shade(place: int) -> int:
-    return min(place, PROVIDERS - 1) + 1
+def swatch(place: int) -> str:
+    return f"fill-c{place % len(PALETTE) + 1}"
 
 
-def ranked(asked: Asked, keys: Iterable[Key]) -> list[tuple[Key, str]]:
-    """Providers in one order everywhere, so that each keeps its colour. Messages without a provider are left out."""
+def ranked(asked: Asked, keys: Iterable[Key]) -> list[tuple[Key, str, int]]:
+    """Providers by their codes, each with its place among all that there are, by which it has its colour everywhere.
+    Messages without a provider are left out."""
     known = asked.codes["account"]
-    return sorted(((key, known.get(_number(key), "?")) for key in keys if key), key=lambda item: item[1])
+    places = {key: place for place, key in enumerate(sorted(known))}
+    found = [(key, known.get(_number(key), "?"), places.get(_number(key), len(places))) for key in keys if key]
+    return sorted(found, key=lambda item: item[1])
 
 
 def _number(key: Key) -> int:
@@ -188,9 +198,9 @@ def _by_class(
             [counts[account].get(name, 0) for name in classes],
             _colour(place),
             queries=[{**query, parameter: name, "account": str(account)} for name in classes],
-            pattern=PATTERNS[place % len(PATTERNS)],
+            pattern=_pattern(place),
         )
-        for place, (account, code) in enumerate(ranked(asked, counts))
+        for account, code, place in ranked(asked, counts)
         if counts[account]
     ]
     legend = [
@@ -198,8 +208,8 @@ def _by_class(
         for name in classes
     ]
     legend += [
-        Entry(code, "", asked.messages(**query, account=str(account)), f"fill-c{_shade(place)}")
-        for place, (account, code) in enumerate(ranked(asked, counts))
+        Entry(code, "", asked.messages(**query, account=str(account)), swatch(place))
+        for account, code, place in ranked(asked, counts)
         if counts[account]
     ]
     unit: charts.Unit = "messages" if parameter == "reason" else "attempts"
@@ -210,7 +220,7 @@ def _by_class(
 
 
 def _latency(asked: Asked, accounts: Mapping[Key, Figures]) -> Chart:
-    rows = [(key, code, accounts[key]) for key, code in ranked(asked, accounts) if accounts[key].timed]
+    rows = [(key, code, accounts[key]) for key, code, _ in ranked(asked, accounts) if accounts[key].timed]
     queries = [{"account": str(key), "status": "delivered,read"} for key, _, _ in rows]
     percentiles = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
     traces = [
@@ -238,7 +248,12 @@ def _heat(asked: Asked, series: Series) -> Chart:
     figure = charts.heat(cells)
     if not any(made for made, _ in cells.values()):
         figure["data"] = []
-    return Chart("heat", "When messages come", "hour and weekday, a week or more; darker is more", figure)
+    return Chart(
+        "heat",
+        "When messages come",
+        "weekday and hour, over at least 7 and at most 90 days; darker is more; no links",
+        figure,
+    )
 
 
 def charts_of(

@@ -13,11 +13,13 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboard import first_steps, overview, overview_form
-from dashboard.overview_form import ZONE_COOKIE, Asked
+from dashboard.overview_form import ZONE_COOKIE, Asked, OverviewForm
 from tracking.metrics import DEFINITIONS
 
 LOADING = "sample"  # in the session of who has pressed the button
 MAY_LOAD = ("tracking.add_project", "providers.add_provideraccount")
+BESIDE = frozenset({"e"})  # Django's admin says by it that a list's address was wrong
+NAMED = 5  # unknown filters, at most
 A_YEAR = 365 * 86_400
 
 
@@ -34,6 +36,12 @@ def context(request: HttpRequest) -> dict[str, Any]:
         "definitions": DEFINITIONS,
         "may_load": _may_load(request),
     }
+
+
+def notice_unknown(request: HttpRequest) -> None:
+    """Filters that there are not are left out, with a word about it."""
+    for name in sorted(set(request.GET) - set(OverviewForm.base_fields) - BESIDE)[:NAMED]:
+        notices.warning(request, f"There is no filter “{name[:50]}”: it was left out.")
 
 
 def with_zone(request: HttpRequest, response: HttpResponse, asked: Asked) -> None:

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from dashboard import charts, words
 from dashboard.lanes import Lane
-from dashboard.overview_charts import delivery_rates, ranked, together
+from dashboard.overview_charts import delivery_rates, ranked, swatch, together
 from dashboard.overview_form import Asked
 from tracking.figures import Figures
 from tracking.metrics import Key, Series
@@ -62,17 +62,17 @@ def providers(
 ) -> list[Provider]:
     by_id = {lane.id: lane for lane in lanes}
     found = []
-    for place, (key, code) in enumerate(ranked(asked, {**accounts, **dict.fromkeys(by_id)})):
+    for key, code, place in ranked(asked, {**accounts, **dict.fromkeys(by_id)}):
         rows = [figures for _, figures in series.get(key, [])]
         found.append(
             Provider(
                 code,
-                reverse("admin:providers_provideraccount_change", args=[key]),
+                reverse("admin:providers_provideraccount_page", args=[key]),
                 asked.messages(account=str(key)),
                 accounts.get(key, Figures()),
                 charts.sparkline(delivery_rates(rows, together(len(rows)))),
                 by_id.get(key) if isinstance(key, int) else None,
-                f"fill-c{min(place, 7) + 1}",
+                swatch(place),
             )
         )
     return found
@@ -82,7 +82,7 @@ def reasons(asked: Asked, accounts: Mapping[Key, Figures]) -> list[Reason]:
     """The most frequent reasons by provider."""
     everything = sum(each.failed + each.bounced for each in accounts.values())
     found = []
-    for key, code in ranked(asked, accounts):
+    for key, code, _ in ranked(asked, accounts):
         kinds = (("failed", "✕", accounts[key].failed_by), ("bounced", "↩", accounts[key].bounced_by))
         for status, sign, counts in kinds:
             for name, count in counts.items():

@@ -61,6 +61,7 @@ class Tile:
     notes: tuple[str, ...] = ()
     change: Change | None = None
     bad: bool = False
+    leads: str = "show the messages"  # what its link does
 
 
 def tiles(
@@ -83,6 +84,7 @@ def _of_messages(asked: Asked, totals: Matured, before: Figures) -> list[Tile]:
     total, matured = totals.to_date, totals.matured
     rates = [(name, total.bounce_rate_of(name)) for name in total.bounced_by]
     classes = sorted(((rate, name) for name, rate in rates if rate), reverse=True)
+    never = total.suppressed + total.expired + total.rejected  # they end as failed, and are no failures of delivery
     compared = min(total.sent, before.sent) >= ENOUGH
 
     def change(of: Callable[[Figures], float | None], *, good: int, share: bool = True) -> Change | None:
@@ -119,7 +121,7 @@ def _of_messages(asked: Asked, totals: Matured, before: Figures) -> list[Tile]:
             DEFINITIONS["failure_rate"],
             percent(total.failure_rate),
             asked.messages(status="failed"),
-            notes=(f"{total.failed:,} messages",),
+            notes=(f"{total.failed:,} messages", *([f"the list has {never:,} more, never sent"] if never else [])),
             change=change(lambda each: each.failure_rate, good=-1),
         ),
         Tile(
@@ -127,7 +129,7 @@ def _of_messages(asked: Asked, totals: Matured, before: Figures) -> list[Tile]:
             DEFINITIONS["delivery_p50"],
             *_seconds(total.delivery_p50, asked.messages(status="delivered,read")),
             notes=(f"p95 {lasting(total.delivery_p95)}",),
-            change=change(lambda each: each.delivery_p95, good=-1, share=False),
+            change=change(lambda each: each.delivery_p50, good=-1, share=False),
         ),
         Tile(
             "slow_ratio",
@@ -136,6 +138,7 @@ def _of_messages(asked: Asked, totals: Matured, before: Figures) -> list[Tile]:
             asked.messages(status="processing,sent"),
             notes=(f"{total.late:,} late", f"{total.overdue:,} overdue"),
             change=change(lambda each: each.slow_ratio, good=-1),
+            leads="show those that are still on their way, overdue ones among them; late ones have arrived",
         ),
     ]
 

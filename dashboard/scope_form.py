@@ -39,7 +39,7 @@ class Choice(forms.ChoiceField):
 
     def validate(self, value: Any) -> None:
         if value and not self.valid_value(value):
-            possible = [str(key) for key, _ in self.choices if key][:12]  # type: ignore[union-attr, misc]
+            possible = [str(text) for key, text in self.choices if key][:12]  # type: ignore[union-attr, misc]
             raise ValidationError(
                 f"“{value[:50]}” is not possible here. Possible are: {', '.join(possible) or 'none'}."
             )

@@ -114,6 +114,7 @@ class PostroomSite(AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context = {**overview_page.context(request), **(extra_context or {})}
+        overview_page.notice_unknown(request)
         response = super().index(request, context)
         overview_page.with_zone(request, response, context["asked"])
         return response

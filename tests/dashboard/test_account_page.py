@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from dashboard import account_page
 from providers.base import HookRequest
 from providers.models import ProviderAccount
-from tests.builders import make_account, make_message, make_project
+from tests.builders import make_account, make_counts, make_message, make_project
 from tests.dashboard.people import staff, superuser, text
 from tracking import ids
 from tracking.models import QueueRow
@@ -74,7 +74,18 @@ def test_the_figures_of_a_day_and_of_a_week(client, account):
         assert "delivered / sent" in shown  # the definition, to be hovered over
         assert 'class="fill-delivered"' in shown and 'class="fill-bounced"' in shown
         assert "style=" not in shown
+        listed = f"/admin/tracking/message/?account={account.pk}&amp;time={period}"
+        assert f'href="{listed}&amp;status=delivered,read"' in shown and f'href="{listed}"' in shown
     assert "circuit closed" in shown and "0 of at most 8" in shown
+
+
+def test_the_failure_tile_says_what_its_list_has_more(client, account):
+    at = datetime.now(UTC) - timedelta(minutes=10)
+    assert "never sent" not in text(client.get(page(account)))
+    make_counts(
+        account.projects.get(), at, {"created": 9, "sent": 5, "failed": 5, "suppressed": 4}, account_id=account.pk
+    )
+    assert "; the list has 4 more, never sent" in text(client.get(page(account)))
 
 
 def test_an_account_that_sent_nothing_says_what_to_do(client, account):

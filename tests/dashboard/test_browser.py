@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.timeout(120),
 ]
 PASSWORD = "correct horse battery"
+STEP = timedelta(minutes=15)  # of the chart over a day
 
 
 @pytest.fixture(scope="module")
@@ -118,4 +119,58 @@ def test_the_keyboard_reaches_the_page(chromium, live_server, project):
     assert page.evaluate("document.activeElement.className") == "skip-to-content-link"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "content-start"
+    page.context.close()
+
+
+# The middle of the largest mark of a trace, on the screen.
+LARGEST = """([chart, name]) => {
+  const mine = [...document.querySelectorAll(`#chart-${chart} .trace`)].find((g) => g.__data__[0].trace.name === name);
+  const boxes = [...mine.querySelectorAll(".point path, path.point")].map((path) => path.getBoundingClientRect());
+  const box = boxes.sort((a, b) => b.width * b.height - a.width * a.height)[0];
+  return [box.x + box.width / 2, box.y + box.height / 2];
+}"""
+# Of a line the point that those of the others are farthest from, if they are: lines meet at 100 %.
+LONELIEST = """([chart, name]) => {
+  const middle = (box) => [box.x + box.width / 2, box.y + box.height / 2];
+  const points = [...document.querySelectorAll(`#chart-${chart} .trace`)].flatMap((g) =>
+    [...g.querySelectorAll("path.point")].map((path) => path.getBoundingClientRect()).map((box) =>
+      [g.__data__[0].trace.name, middle(box)]));
+  const others = points.filter(([of]) => of !== name).map(([, at]) => at);
+  const room = ([x, y]) => Math.min(...others.map(([a, b]) => Math.hypot(x - a, y - b)));
+  const mine = points.filter(([of, at]) => of === name && room(at) > 12).map(([, at]) => at);
+  return mine.sort((a, b) => room(b) - room(a))[0] ?? null;
+}"""
+
+
+def test_a_segment_of_a_bar_over_time_leads_to_its_own_status(chromium, live_server, project):
+    page = Visit(chromium, live_server.url).page
+    page.locator("#chart-volume").scroll_into_view_if_needed()
+    page.mouse.move(*page.evaluate(LARGEST, ["volume", "bounced"]))
+    page.mouse.click(*page.evaluate(LARGEST, ["volume", "bounced"]))
+    page.wait_for_url("**/admin/tracking/message/**")
+    query = parse_qs(urlsplit(page.url).query)
+    assert query["status"] == ["bounced"]
+    assert datetime.fromisoformat(query["until"][0]) - datetime.fromisoformat(query["since"][0]) <= STEP
+    assert page.locator("#result_list tbody tr").count() >= 1
+    page.context.close()
+
+
+def test_a_line_over_time_leads_to_its_own_provider(chromium, live_server, project):
+    page = Visit(chromium, live_server.url).page
+    names = page.evaluate("document.querySelector('#chart-delivery').data.map((trace) => trace.name)")
+    clicked = 0
+    for name in names:
+        page.goto(f"{live_server.url}/admin/")
+        page.locator("#chart-delivery .main-svg").first.scroll_into_view_if_needed()
+        at = page.evaluate(LONELIEST, ["delivery", name])
+        if at is None:
+            continue
+        page.mouse.move(*at)
+        page.mouse.click(*at)
+        page.wait_for_url("**/admin/tracking/message/**")
+        query = parse_qs(urlsplit(page.url).query)
+        assert query["account"] == [str(ProviderAccount.objects.get(code=name).pk)]
+        assert {"since", "until"} <= set(query)
+        clicked += 1
+    assert clicked > 1
     page.context.close()

@@ -233,3 +233,17 @@ def test_odd_object_ids_are_never_an_error_of_ours(client, model, key):
 @pytest.mark.parametrize("app", ["tracking", "providers", "auth"])
 def test_the_pages_of_an_app_are_listed(client, app):
     assert client.get(f"/admin/{app}/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("model", "title"),
+    [
+        ("dashboard/savedview", "Saved views"),
+        ("dashboard/alertrule", "Alert rules"),
+        ("dashboard/alertchannel", "Alert channels"),
+        ("providers/provideraccount", "Provider accounts"),
+        ("tracking/project", "Projects"),
+    ],
+)
+def test_lists_have_a_title_of_ours(client, model, title):
+    assert f"<title>{title} · Postroom</title>" in text(client.get(f"/admin/{model}/"))

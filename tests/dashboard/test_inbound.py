@@ -81,6 +81,7 @@ def test_the_page_shows_what_came_and_what_it_led_to(client, project, account):
     assert receive.drain() == 1
     event = Event.objects.get(message_id=key, kind="delivered")
     shown = text(client.get(f"{LIST}{row.pk}/change/"))
+    assert f'href="/admin/providers/provideraccount/{account.pk}/"' in shown
     assert event.inbound_id == row.pk
     assert "Events that came from it" in shown
     assert f"/admin/tracking/message/{key}/change/" in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from uuid import uuid4
 
 import pytest
@@ -190,3 +191,10 @@ def test_the_page_of_a_message_that_an_application_tracks(client):
     shown = text(client.get(page(Message.objects.get().pk)))
     assert "DeliveryTracker" in shown and "3104" in shown and "hooks.example.com" in shown
     assert 'name="account"' not in shown
+
+
+def test_documents_are_shown_as_json(client, project):
+    key = make_message(project, metadata={"order": "A-1", "gift": True, "note": None, "town": "Zürich"})
+    shown = unescape(text(client.get(page(key))))
+    assert '"gift": true' in shown and '"note": null' in shown and "Zürich" in shown
+    assert "True" not in shown.split("<h3>Metadata</h3>")[1].split("</pre>")[0]

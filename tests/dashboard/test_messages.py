@@ -176,6 +176,12 @@ def test_bad_parameters_are_named_at_their_field(client, project, query):
         assert ids_in(response) == []
 
 
+def test_what_is_possible_is_named_by_its_code(client, project):
+    form = client.get(f"{LIST}?account=99999999&project=99999999").context["cl"].form
+    assert "account-" in str(form.errors["account"])
+    assert f"Possible are: {project.code}." in str(form.errors["project"])
+
+
 @pytest.mark.parametrize("model", ["batch", "inbound", "unmatched", "suppression"])
 @pytest.mark.parametrize("query", ["", "before=99999999999999999999999999", "after=-1", "project=1", "state=x"])
 def test_the_other_lists_take_bad_parameters_too(client, model, query):

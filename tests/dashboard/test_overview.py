@@ -18,11 +18,14 @@ from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 
 from config.static import QuickCompressor
-from dashboard import first_steps, overview
-from providers.models import ProviderAccount
-from tests.builders import make_account, make_message, make_project
+from dashboard import diagnosis, first_steps, overview
+from dashboard.models import Incident
+from dashboard.overview_tiles import Tile
+from providers.models import Circuit, ProviderAccount
+from tests.builders import make_account, make_counts, make_message, make_project
 from tests.dashboard.people import staff, superuser, text
-from tracking.models import Heartbeat, Message, Project, Switch
+from tracking.counters import LATENCY, latency_bin
+from tracking.models import Heartbeat, Message, Project, QueueRow, Switch
 from tracking.services import check, history
 
 pytestmark = pytest.mark.django_db
@@ -144,6 +147,13 @@ def test_bad_input_is_said_at_its_field(client, query, field):
     assert client.get(f"{LIVE}?{query}").status_code == 200
 
 
+def test_an_unknown_filter_is_said_and_escaped(client):
+    page = text(client.get(f"{PAGE}?bogus=1&<b>=2&e=1&channel=sms"))
+    assert "There is no filter “bogus”: it was left out." in page
+    assert "“&lt;b&gt;”" in page and "“e”" not in page
+    assert "There is no filter" not in text(client.get(f"{PAGE}?period=7d&tz=UTC"))
+
+
 def test_names_are_escaped(client):
     project = make_project(code="evil", name="<script>alert(1)</script>")
     account = make_account(project, code="a", name="<b>x</b>")
@@ -198,6 +208,110 @@ def test_those_who_bounce_again_and_again_are_sought_among_a_bounded_number(clie
     cache.clear()
     monkeypatch.setattr(overview, "SEARCHED", 1)
     assert client.get(PAGE).context["o"].bouncers == []
+
+
+@pytest.mark.parametrize("days", [6, 100, 130, 399])
+def test_a_long_custom_period_works(client, past, days):
+    since = (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M")
+    response = client.get(f"{PAGE}?period=custom&since={since}")
+    assert response.status_code == 200
+    assert not response.context["form"].errors
+    assert "heat" in figures_of(text(response))
+
+
+def _counts(project: Project, sent: int, **more: int) -> None:
+    """So many messages that were handed over ten minutes ago."""
+    good = sent - sum(more.get(name, 0) for name in ("failed", "bounced"))
+    counts = {"created": sent + more.get("suppressed", 0), "sent": sent, "delivered": good, **more}
+    make_counts(project, datetime.now(UTC).replace(second=0) - timedelta(minutes=10), counts)
+
+
+HEALTHY, TOO_FEW = "Delivery is healthy", "Too few messages"
+
+
+def _alive(sent: int) -> ProviderAccount:
+    project = make_project()
+    Heartbeat.objects.create(name="tick", at=datetime.now(UTC))
+    _counts(project, sent)
+    return make_account(project)
+
+
+def test_health_needs_enough_messages(client):
+    _alive(diagnosis.ENOUGH - 1)
+    page = text(client.get(LIVE))
+    assert TOO_FEW in page and HEALTHY not in page
+    _counts(Project.objects.get(), 1)
+    page = text(client.get(LIVE))
+    assert HEALTHY in page and TOO_FEW not in page
+
+
+def _open_incident(account: ProviderAccount) -> None:
+    now = datetime.now(UTC)
+    said = {"name": "x", "kind": "circuit", "severity": "info", "threshold": 1, "window": 5, "text": "x", "query": ""}
+    Incident.objects.create(opened_at=now, last_at=now, worst_value=1, last_value=1, **said)
+
+
+def _open_circuit(account: ProviderAccount) -> None:
+    Circuit.objects.update_or_create(pk=account.pk, defaults={"open_until": datetime.now(UTC) + timedelta(minutes=1)})
+
+
+def _old_backlog(account: ProviderAccount) -> None:
+    make_message(account.projects.get())
+    QueueRow.objects.update(due_at=datetime.now(UTC) - timedelta(minutes=6))
+
+
+@pytest.mark.parametrize("trouble", [_open_incident, _open_circuit, _old_backlog])
+def test_what_is_open_or_held_back_is_not_healthy(client, trouble):
+    account = _alive(100)
+    assert HEALTHY in text(client.get(LIVE))
+    trouble(account)
+    page = text(client.get(LIVE))
+    assert HEALTHY not in page and TOO_FEW not in page
+
+
+def _tile(client: Client, key: str) -> Tile:
+    (found,) = (tile for tile in client.get(LIVE).context["o"].tiles if tile.key == key)
+    return found
+
+
+def test_tiles_say_where_their_list_differs(client):
+    _counts(make_project(), 100, failed=8, suppressed=12)
+    failures = _tile(client, "failure_rate")
+    assert failures.notes == ("8 messages", "the list has 12 more, never sent")
+    assert "late ones have arrived" in _tile(client, "slow_ratio").leads
+
+
+def test_the_median_is_compared_with_the_median(client):
+    """The slowest are slower than the day before, the median is the same."""
+    project, now = make_project(), datetime.now(UTC).replace(second=0)
+    for ago, slowest in ((timedelta(minutes=10), 60_000), (timedelta(days=1, hours=2), 5_000)):
+        times = {LATENCY[latency_bin(1_000)]: 80, LATENCY[latency_bin(slowest)]: 20}
+        make_counts(project, now - ago, {"created": 100, "sent": 100, "delivered": 100, "timed": 100, **times})
+    median = _tile(client, "delivery_p50")
+    assert median.change is not None and median.change.tone == "same"
+
+
+def test_a_provider_has_one_colour_and_leads_to_its_page(client):
+    """Of ten, the largest eight are drawn; one without any message stands in the table alone."""
+    project = make_project()
+    idle, *busy = [make_account(project, code=f"p{9 - place}") for place in range(10)]
+    for place, account in enumerate(busy):
+        counts = {"created": 20 + place, "sent": 20 + place, "delivered": 20, "bounced": place}
+        bounces = {"bounced_hard": place} if place else {}
+        make_counts(project, datetime.now(UTC) - timedelta(minutes=10), counts | bounces, account_id=account.pk)
+    response = client.get(LIVE)
+    found = response.context["o"]
+    table = {row.code: row.swatch for row in found.providers}
+    delivery, bounces = (next(each for each in found.charts if each.key == key) for key in ("delivery", "bounces"))
+    assert len(table) == 10
+    assert {entry.name for entry in delivery.legend} == {account.code for account in busy[1:]}
+    for chart in (delivery, bounces):
+        legend = {entry.name: entry.swatch for entry in chart.legend if entry.swatch}
+        assert legend and legend.items() <= table.items()
+        for trace in chart.figure["data"]:
+            assert trace["marker"]["color"].removeprefix("--c-") == table[trace["name"]].removeprefix("fill-c")
+    assert f"/admin/providers/provideraccount/{idle.pk}/change/" not in text(response)
+    assert text(response).count(f'href="/admin/providers/provideraccount/{idle.pk}/"') == 2  # providers, queue
 
 
 # --- an empty installation

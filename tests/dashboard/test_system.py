@@ -59,6 +59,7 @@ def test_the_queue_by_account(client):
     (lane,) = client.get(LIVE).context["live"].lanes
     assert (lane.code, lane.due, lane.scheduled, lane.in_flight) == (account.code, 2, 1, 0)
     assert lane.oldest is not None
+    assert f'href="/admin/providers/provideraccount/{account.pk}/"' in text(client.get(LIVE))
 
 
 def test_both_parts_take_a_fixed_number_of_queries(client):
