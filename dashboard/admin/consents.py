@@ -13,13 +13,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from dashboard import actions, audit, filters
+from dashboard.address_search import by_address
 from dashboard.admin.readonly import ReadOnlyAdmin
 from dashboard.consent_forms import SETTABLE, ConsentForm, WhyForm
 from dashboard.templatetags.postroom import moment, tag
-from providers.models import CHANNELS
 from tracking.models import Consent, ConsentState, Project
 from tracking.models.consent import STATES
-from tracking.search import recipients
 from tracking.services import consents
 from tracking.services.consents import Asked, By
 from tracking.services.suppress import address_hash
@@ -55,14 +54,7 @@ class ConsentAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        wanted = search_term.strip()
-        if not wanted:
-            return queryset, False
-        channels = [channel for channel, _ in CHANNELS]
-        hashes = [address_hash(channel, form) for channel in channels for form in recipients(wanted)]
-        # the index begins with project and channel: all of them are named, so that it serves
-        projects = list(Project.objects.values_list("pk", flat=True))
-        return queryset.filter(project_id__in=projects, channel__in=channels, address_hash__in=hashes), False
+        return by_address(queryset, search_term), False
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
         known = filters.codes(request)["project"]

@@ -16,13 +16,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from dashboard import audit, filters
+from dashboard.address_search import by_address
 from dashboard.admin.readonly import ReadOnlyAdmin
 from dashboard.forms import LiftForm, SuppressionForm, SwitchForm
 from dashboard.templatetags.postroom import moment
-from providers.models import CHANNELS
 from tracking import wake
 from tracking.models import Project, Suppression, Switch
-from tracking.search import recipients
 from tracking.services import suppress
 
 
@@ -51,14 +50,7 @@ class SuppressionAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        wanted = search_term.strip()
-        if not wanted:
-            return queryset, False
-        channels = [channel for channel, _ in CHANNELS]
-        hashes = [suppress.address_hash(channel, form) for channel in channels for form in recipients(wanted)]
-        # the index begins with project and channel: all of them are named, so that it serves
-        projects = list(Project.objects.values_list("pk", flat=True))
-        return queryset.filter(project_id__in=projects, channel__in=channels, address_hash__in=hashes), False
+        return by_address(queryset, search_term), False
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
         known = filters.codes(request)["project"]

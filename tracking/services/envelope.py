@@ -51,7 +51,8 @@ def of_leg(body: dict[str, Any], leg: int) -> dict[str, Any]:
 
 def copied_to(body: dict[str, Any]) -> set[str]:
     """The addresses of cc and bcc, case folded."""
-    return {address.casefold() for _, address in getaddresses([*body.get("cc", ()), *body.get("bcc", ())])}
+    entries = [*body.get("cc", ()), *body.get("bcc", ())]
+    return {address.casefold() for _, address in getaddresses(entries)} if entries else set()  # mostly there are none
 
 
 def without(body: dict[str, Any], listed: Collection[str]) -> dict[str, Any]:
