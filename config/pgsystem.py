@@ -1,6 +1,7 @@
 """What the private PostgreSQL needs of the machine: binaries, an unprivileged user, directories, locks, a port.
 
-Called by config.devpg only. Nothing outside the private directory is created or changes its permissions.
+Called by config.devpg, and for ports by the launcher and the tests. Nothing outside the private directory is created or
+changes its permissions.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import random
 import re
 import shutil
 import socket
@@ -19,6 +21,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+LOWEST_PORT = 10_000  # of those that are chosen here
+USUAL_FIRST_OUTGOING = 32_768  # of the ports that the kernel gives to outgoing connections, where it does not say
 
 
 class DatabaseError(RuntimeError):
@@ -134,7 +139,22 @@ def port_free(port: int) -> bool:
     return True
 
 
-def any_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def any_free_port(following: int = 0) -> int:
+    """A port that is free, and so are as many after it; it is likely to be free later too.
+
+    For that it is none of those that the kernel gives to outgoing connections, which come and go: such a port can be
+    taken between the choice and the use, or while its server is started again.
+    """
+    chosen = random.SystemRandom()
+    for _ in range(1000):
+        first = chosen.randrange(LOWEST_PORT, _first_outgoing() - following)
+        if all(port_free(port) for port in range(first, first + following + 1)):
+            return first
+    raise OSError("No free port was found on 127.0.0.1.")
+
+
+def _first_outgoing() -> int:
+    with suppress(OSError, ValueError, IndexError):
+        low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        return low if low > LOWEST_PORT + 1000 else 65536
+    return USUAL_FIRST_OUTGOING

@@ -203,7 +203,7 @@ def demo() -> Iterator[Callable[[], Demo]]:
     directory = Path(tempfile.mkdtemp(prefix="postroom-demo-")).resolve()
     directory.chmod(0o755)
     unwanted = shutil.ignore_patterns(".*", "staticfiles", "__pycache__", "tests")
-    copy, port = directory / "checkout", pgsystem.any_free_port()
+    copy, port = directory / "checkout", pgsystem.any_free_port(following=1)
     shutil.copytree(ROOT, copy, ignore=unwanted)
     demos: list[Demo] = []
 

@@ -19,13 +19,14 @@ from django_q.models import OrmQ
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from config import pgsystem
 from dashboard import alerts, channels, incidents, notify, tasks
 from dashboard.models import AlertChannel, AlertNotification, Delivery
 from providers import signing
 from providers.base import VerificationFailed
 from tests import database
 from tests.dashboard.alerting import SECRET, count, incident, make_channel, make_rule
-from tests.providers.servers import free_port, tcp_server
+from tests.providers.servers import tcp_server
 
 pytestmark = pytest.mark.django_db
 HOOK = "/hook"
@@ -141,14 +142,14 @@ def test_a_receiver_that_hangs_is_left_in_time(monkeypatch):
 
 
 def test_a_receiver_that_is_away(monkeypatch):
-    make_channel(url=f"http://127.0.0.1:{free_port()}/", allow_private=True)
+    make_channel(url=f"http://127.0.0.1:{pgsystem.any_free_port()}/", allow_private=True)
     open_incident()
     assert "could not connect" in deliver().error
 
 
 def test_a_channel_that_does_not_work_keeps_no_other_waiting(httpserver: HTTPServer):
     httpserver.expect_request(HOOK).respond_with_data("ok")
-    broken = make_channel(url=f"http://127.0.0.1:{free_port()}/", allow_private=True)
+    broken = make_channel(url=f"http://127.0.0.1:{pgsystem.any_free_port()}/", allow_private=True)
     local(httpserver)
     for _ in range(3):
         make_rule()
@@ -192,7 +193,7 @@ class Mailbox:
 @pytest.fixture
 def mailbox(settings):
     found = Mailbox()
-    controller = Controller(found, hostname="127.0.0.1", port=free_port())
+    controller = Controller(found, hostname="127.0.0.1", port=pgsystem.any_free_port())
     controller.start()
     settings.EMAIL_READY = True
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -227,7 +228,7 @@ def test_without_a_mail_server_it_says_so(settings):
 def test_a_mail_server_that_is_away(settings):
     settings.EMAIL_READY = True
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port()
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", pgsystem.any_free_port()
     make_channel("email", recipients="ada@example.org")
     open_incident()
     told = deliver()

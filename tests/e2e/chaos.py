@@ -145,7 +145,7 @@ def _meanwhile(client: Client, share: int) -> Iterator[None]:
 def _await_work(stack: Stack) -> None:
     """Until hand-overs are under way."""
     leased = "SELECT count(*) FROM queue WHERE lease_token IS NOT NULL"
-    until(lambda: _asked(stack, leased), 120, lambda: f"nothing is sent: {stack.ready()}\n{stack.log_tails()}")
+    until(lambda: stack.alive() and _asked(stack, leased), 120, lambda: f"nothing is sent: {stack.trouble()}")
 
 
 def _asked(stack: Stack, statement: str) -> Any:

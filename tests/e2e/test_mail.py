@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
+from config import pgsystem
 from tests.e2e.harness import Stack, until
-from tests.providers.servers import free_port
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 
@@ -60,7 +60,7 @@ class Mailbox:
 
 @pytest.fixture(scope="module")
 def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    mailbox, port = Mailbox(), free_port()
+    mailbox, port = Mailbox(), pgsystem.any_free_port()
     controller = Controller(mailbox, hostname="127.0.0.1", port=port)
     controller.start()
     yield mailbox, port

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import settings
 
+from config import pgsystem
 from providers.base import (
     Account,
     Attachment,
@@ -19,7 +20,7 @@ from providers.base import (
     Receipt,
     VerificationFailed,
 )
-from tests.providers.servers import free_port, read_request, tcp_server
+from tests.providers.servers import read_request, tcp_server
 
 # A busy machine is no failure: how long hostile input may take is asserted where it matters.
 fuzz = settings(deadline=None)
@@ -182,7 +183,7 @@ class HttpSendContract(ProviderContract):
             assert failure_of(adapter, self.message()).failure is FailureClass.AMBIGUOUS
 
     def test_nothing_listens(self):
-        error = failure_of(self.make(f"http://127.0.0.1:{free_port()}"), self.message())
+        error = failure_of(self.make(f"http://127.0.0.1:{pgsystem.any_free_port()}"), self.message())
         assert error.failure in {FailureClass.TEMPORARY, FailureClass.TIMEOUT}
 
     def test_an_accepting_answer_that_makes_no_sense_is_not_guessed_at(self, adapter, httpserver):

@@ -50,12 +50,6 @@ def tcp_server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
             thread.join(10)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def receive(connection: socket.socket) -> bytes:
     data = connection.recv(65536)
     if not data:

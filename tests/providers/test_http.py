@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from werkzeug import Request, Response
 
+from config import pgsystem
 from providers import http
 from providers.addresses import AddressPolicy
 from providers.base import BounceClass, FailureClass
-from tests.providers.servers import certificate, free_port, read_request, tcp_server, tls_context
+from tests.providers.servers import certificate, read_request, tcp_server, tls_context
 
 PUBLIC = AddressPolicy()
 
@@ -85,7 +86,7 @@ def test_a_call_without_a_timeout_is_a_bug():
 
 class TestNothingWritten:
     def test_connection_refused(self):
-        assert failure_of(f"http://127.0.0.1:{free_port()}/").failure is FailureClass.TEMPORARY
+        assert failure_of(f"http://127.0.0.1:{pgsystem.any_free_port()}/").failure is FailureClass.TEMPORARY
 
     def test_no_such_host(self):
         failure = failure_of("http://nothing.invalid/")
@@ -178,7 +179,7 @@ class TestAddressPolicy:
         ],
     )
     def test_the_inner_network_cannot_be_called(self, host):
-        failure = failure_of(f"http://{host}:{free_port()}/", policy=PUBLIC)
+        failure = failure_of(f"http://{host}:{pgsystem.any_free_port()}/", policy=PUBLIC)
         assert (failure.failure, failure.account_fault) == (FailureClass.PERMANENT, True)
 
     @pytest.mark.parametrize(

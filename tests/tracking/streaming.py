@@ -59,8 +59,8 @@ class Servers:
     """The stream process, the web server and a publish loop, as the launcher starts them."""
 
     def __init__(self, logs: Path, **environment: str) -> None:
-        self.port = pgsystem.any_free_port()
-        self.stream_port = pgsystem.any_free_port()
+        self.port = pgsystem.any_free_port(following=1)
+        self.stream_port = self.port + 1
         wanted = {"PORT": str(self.port), "STREAM_PORT": str(self.stream_port), "DATABASE_POOL": "4", **environment}
         plan = launcher.make_plan("run", wanted)
         found = {program.name: program for program in launcher.programs(plan, database.url())}

@@ -16,6 +16,7 @@ import requests
 from django.db import connection
 from django.test import Client
 
+from config import pgsystem
 from tests.builders import make_account, make_key, make_project
 from tracking.models import Message
 
@@ -32,12 +33,11 @@ class Gate:
         self._target = (host, port)
         self._pairs: list[socket.socket] = []
         self._listener: socket.socket | None = None
-        self.port = 0
+        self.port = pgsystem.any_free_port()  # the same one when it is opened again
         self.open()
 
     def open(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
-        self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def shut(self) -> None:
@@ -88,8 +88,7 @@ def server(gate: Gate, tmp_path: Path) -> Iterator[str]:
     params = connection.get_connection_params()
     password = f":{params['password']}" if params.get("password") else ""
     url = f"postgres://{params['user']}{password}@127.0.0.1:{gate.port}/{params['dbname']}"
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = pgsystem.any_free_port()
     command = [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
         *("--http", "1", "--no-ws", "--workers", "1", "--blocking-threads", "4", "config.wsgi:application"),

@@ -22,10 +22,11 @@ from django.conf import settings as django_settings
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from config import pgsystem
 from providers import sockets
 from tests import database
 from tests.builders import make_endpoint, make_project
-from tests.providers.servers import free_port, read_request, tcp_server
+from tests.providers.servers import read_request, tcp_server
 from tests.tracking.test_signing_out import verified
 from tracking import ids, loops, publisher, signing_out, tasks
 from tracking.models import Delivery, DeliveryAttempt, Endpoint, Project
@@ -233,7 +234,7 @@ def test_a_rare_failure_is_no_series(project, httpserver):
 
 def test_what_was_missed_is_replayed(project, httpserver):
     """A receiver is dead for days, is disabled, comes back: everything reaches it, under the ids of the first time."""
-    port = free_port()
+    port = pgsystem.any_free_port()
     endpoint = make_endpoint(project, f"http://127.0.0.1:{port}/in")
     rows = [waiting_for(endpoint) for _ in range(3)]
     Delivery.objects.update(state="failed")
@@ -293,7 +294,7 @@ def test_one_that_dies_is_tried_again(project, serve):
 
 
 def test_nobody_listens(project):
-    endpoint = make_endpoint(project, f"http://127.0.0.1:{free_port()}/in")
+    endpoint = make_endpoint(project, f"http://127.0.0.1:{pgsystem.any_free_port()}/in")
     row = waiting_for(endpoint)
     (outcome,) = send(endpoint)
     row.refresh_from_db()

@@ -14,12 +14,13 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
+from config import pgsystem
 from providers.base import BounceClass, Channel, FailureClass, ProviderError, VerificationFailed
 from providers.email import smtp_connection
 from providers.email.smtp import Smtp
 from providers.email.verp import Verp
 from tests.providers.contract import ECHO, ProviderContract, account, failure_of, full_outbound, hook, outbound
-from tests.providers.servers import certificate, free_port, tcp_server, tls_context
+from tests.providers.servers import certificate, tcp_server, tls_context
 
 SECRET = "a secret of sufficient length"
 
@@ -68,7 +69,7 @@ class Server(Controller):
 
 @contextlib.contextmanager
 def running(sink: Sink, **smtp_settings):
-    server = Server(sink, hostname="127.0.0.1", port=free_port())
+    server = Server(sink, hostname="127.0.0.1", port=pgsystem.any_free_port())
     server.smtp_settings = smtp_settings
     server.start()
     try:
@@ -417,7 +418,7 @@ class TestBrokenConversations:
         assert script.contents == 0
 
     def test_nothing_listens(self):
-        assert failure_of(smtp(free_port()), outbound()).failure is FailureClass.TEMPORARY
+        assert failure_of(smtp(pgsystem.any_free_port()), outbound()).failure is FailureClass.TEMPORARY
 
     def test_no_such_host(self):
         assert failure_of(smtp(25, host="nothing.invalid"), outbound()).failure is FailureClass.TEMPORARY
@@ -460,7 +461,7 @@ class TestSecurity:
 
     def test_tls_from_the_start(self, sink, trusted):
         pem, context = trusted
-        server = Controller(sink, hostname="127.0.0.1", port=free_port(), ssl_context=context)
+        server = Controller(sink, hostname="127.0.0.1", port=pgsystem.any_free_port(), ssl_context=context)
         server.ssl_context = context
         server.start()
         try:
@@ -531,4 +532,4 @@ class TestCheck:
 def test_the_channel_is_email_only():
     assert Smtp.channels == {Channel.EMAIL}
     with pytest.raises(ProviderError):
-        smtp(free_port()).send(outbound())
+        smtp(pgsystem.any_free_port()).send(outbound())

@@ -14,8 +14,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from django.test import Client
 
+from config import pgsystem
 from tests.builders import make_account, make_key, make_project
-from tests.providers.servers import free_port
 from tests.tracking.engaged import ALL, READER, later, settle
 from tracking.models import EngagementSettings
 from tracking.services import dispatch
@@ -41,7 +41,7 @@ class Mailbox:
 
 @pytest.fixture
 def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    mailbox, port = Mailbox(), free_port()
+    mailbox, port = Mailbox(), pgsystem.any_free_port()
     controller = Controller(mailbox, hostname="127.0.0.1", port=port)
     controller.start()
     yield mailbox, port
