@@ -12,3 +12,8 @@ def clean(value: Any, limit: int = LIMIT) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     return str(value).replace("\0", "").encode("utf-8", "replace").decode()[:limit]
+
+
+def told(error: Exception) -> str:
+    """What an unexpected error says, for a person."""
+    return clean(f"{type(error).__name__}: {error}")

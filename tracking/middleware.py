@@ -11,17 +11,16 @@ from collections.abc import Callable
 
 import orjson
 from django.core.exceptions import DisallowedHost
-from django.db import InterfaceError, InternalError, OperationalError, connection
+from django.db import InternalError, connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from psycopg import errors
-from psycopg_pool import PoolClosed, PoolTimeout
 
 from tracking.api import problems, refusals, throttle
+from tracking.away import AWAY
 
 log = logging.getLogger(__name__)
 
 # psycopg's own appear where a connection is used beside Django's
-AWAY = (OperationalError, InterfaceError, errors.OperationalError, errors.InterfaceError, PoolTimeout, PoolClosed)
 
 
 class Problems:

@@ -1,4 +1,5 @@
-"""Feeds the sender threads of outgoing webhooks and records what they learn. Used by the publish loop only.
+"""Feeds the sender threads of outgoing webhooks and records what they learn. Used by the publish loop only. A call that
+takes longer than its loop is made again when its lease is over.
 
 All endpoints share one pool of threads. Each may have as many calls under way as it takes at once, but never more than
 its share of the pool, which leaves room for a newcomer; one that fails has a single call, and those that fail have half
@@ -9,40 +10,38 @@ from __future__ import annotations
 
 import queue
 import random
-import select
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from tracking.bell import Bell
+from tracking import wake
+from tracking.sender import Sender
 from tracking.services import publish
 
 THREADS = 128
 FOR_FAILING = THREADS // 2
 OUTCOMES = 500  # at most in one transaction
 GATHER = 0.005  # seconds that outcomes wait for others: they share a transaction
-LOOK_EVERY = 1.0  # seconds
 
 
-class Publisher:
+class Publisher(Sender):
     def __init__(self) -> None:
+        super().__init__()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="publish")
         self._under_way: Counter[int] = Counter()  # calls, by endpoint
         self._failing: set[int] = set()  # endpoints, as of the last look
         self._outcomes: queue.SimpleQueue[publish.Outcome] = queue.SimpleQueue()
         self._learned: list[publish.Outcome] = []  # not on record yet: the database may be away
-        self.bell = Bell()
 
     @property
     def in_flight(self) -> int:
         return self._under_way.total()
 
     def step(self) -> tuple[int, float]:
-        """Record what is finished, start what is due. How much was done, and the seconds until something is due."""
         done = self.finish()
-        soonest, now, room = LOOK_EVERY, datetime.now(UTC), THREADS - self.in_flight
+        soonest, now, room = wake.LOOK_EVERY, datetime.now(UTC), THREADS - self.in_flight
         if room <= 0:
             return done, soonest
         endpoints = publish.waiting()
@@ -87,14 +86,6 @@ class Publisher:
                 wait = max(0.0, until - time.monotonic()) if len(found) < self.in_flight else 0.0
         return found
 
-    def drain(self, seconds: float) -> None:
-        """Wait for the calls under way. One that takes longer is made again when its lease is over."""
-        until = time.monotonic() + seconds
-        while self.in_flight and time.monotonic() < until:
-            select.select([self.bell], [], [], 0.2)
-            self.bell.quiet()
-            self.finish()
-
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self.bell.close()
+        super().close()

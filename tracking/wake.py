@@ -26,6 +26,7 @@ RECEIVE = "postroom_receive"
 PUBLISH = "postroom_publish"
 STREAM = "postroom_stream"
 _STOP = ""
+LOOK_EVERY = 1.0  # seconds after which a loop looks unwoken: a lost wake-up costs no more than this
 MIN_GAP = 0.005  # seconds between two NOTIFYs of one process
 MAX_PAYLOAD = 7_900  # bytes of a NOTIFY; PostgreSQL takes fewer than 8,000
 MAX_LINES = 20_000  # that wait to be told: more are dropped while the database is away

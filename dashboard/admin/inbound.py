@@ -18,7 +18,7 @@ from dashboard.admin.readonly import SHORT_ID, ReadOnlyAdmin
 from dashboard.templatetags.postroom import moment, tag
 from tracking import ids, wake
 from tracking.models import Inbound, Unmatched
-from tracking.services import inbound, receive
+from tracking.services import inbound, unmatched
 
 TONES = {"new": ("processing", "◔"), "done": ("delivered", "✓"), "error": ("failed", "✕")}
 
@@ -127,7 +127,7 @@ class UnmatchedAdmin(_Accounts):
 
     @admin.action(description="Try the selected receipts now", permissions=["change"])
     def try_now(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        count = receive.try_unmatched_now(list(queryset.values_list("pk", flat=True)))
+        count = unmatched.try_now(list(queryset.values_list("pk", flat=True)))
         wake.after_commit(wake.RECEIVE)
         notices.success(request, f"{count} {'receipt is' if count == 1 else 'receipts are'} tried again at once.")
 

@@ -27,7 +27,8 @@ from tests.builders import make_account, make_key, make_message, make_project
 from tests.dashboard.people import superuser
 from tracking import accounts, circuit, jobs
 from tracking.models import Content, Inbound, Message
-from tracking.services import dispatch, inbound, receive
+from tracking.services import dispatch, inbound, outcomes, receive
+from tracking.services.handover import hand_over
 
 MARK = "marked-zq"
 ADDRESS = f"{MARK}.person@example.org"
@@ -83,7 +84,7 @@ def test_no_mark_gets_into_the_logs(lines, settings, monkeypatch):
     sent = api.post("/v1/notifications", body, content_type="application/json")
     assert sent.status_code == 202
     (handover,) = dispatch.start(account.pk, 1)
-    dispatch.finish([dispatch.hand_over(handover)])
+    outcomes.finish([hand_over(handover)])
 
     # the provider breaks, and refuses with words that name the recipient
     make_message(project, recipient=ADDRESS)
@@ -93,7 +94,7 @@ def test_no_mark_gets_into_the_logs(lines, settings, monkeypatch):
         raise ValueError(f"no such user {outbound.recipient}: {MARK} {outbound.text}")
 
     monkeypatch.setattr(Sandbox, "send", explode)
-    dispatch.finish([dispatch.hand_over(handover)])
+    outcomes.finish([hand_over(handover)])
     circuit.learn([(account.pk, refused(f"421 {ADDRESS} {MARK}"))] * circuit.THRESHOLDS[FailureClass.TIMEOUT])
 
     # a bounce that names it, read well, and one at which the adapter breaks

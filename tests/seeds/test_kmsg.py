@@ -34,7 +34,7 @@ from tracking.kmsg import (
     TrackingRecord,
 )
 from tracking.models import Delivery, Event, Message, Project
-from tracking.services import publish, receive
+from tracking.services import publish
 from tracking.tracker import AlreadyTracked, DeliveryTracker, DeliveryWebhook
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -429,14 +429,14 @@ def test_9_receipts_find_the_message_count_once_and_in_the_order_of_their_times(
     tracker.track_message("m-1", PHONE, provider_message_id="vendor-1", initial_status="SENDING")
     account = project.accounts.get()
     late, early = now + timedelta(seconds=20), now + timedelta(seconds=10)
-    receipts = [
+    told = [
         Receipt(ReceiptKind.READ, reference="vendor-1", event_id="3", occurred_at=late),
         Receipt(ReceiptKind.DELIVERED, reference="vendor-1", event_id="2", occurred_at=early),
         Receipt(ReceiptKind.DELIVERED, reference="vendor-1", event_id="2", occurred_at=early),
     ]
-    for receipt in receipts:
+    for receipt in told:
         with transaction.atomic():
-            receive.apply([receive.Item(ids.new(), 0, account.pk, now + timedelta(seconds=30), receipt)])
+            receipts.apply([receipts.Item(ids.new(), 0, account.pk, now + timedelta(seconds=30), receipt)])
     record = tracker.get_tracking_record("m-1")
     assert [entry.status for entry in record.status_history] == ["SENDING", "DELIVERED", "CLICKED"]
     assert [entry.timestamp for entry in record.status_history[1:]] == [early, late]

@@ -26,7 +26,7 @@ from tests.seeds.live import DOCUMENTS, Live
 from tests.seeds.reading import NOTHING, read_whole
 from tracking import ids, tasks
 from tracking.models import Message, Project, PushLog
-from tracking.services import receive
+from tracking.services import receipts
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 APPLICATION = "C90C0-0E786"
@@ -124,7 +124,7 @@ def test_the_log_of_a_notification_from_its_beginning_to_its_end(live: Live, key
     message = Message.objects.get(external_id=code)
     assert message.status == "sent"
     opened = Receipt(ReceiptKind.OPENED, None, echo=ids.echo(message.pk, 1))
-    receive.apply([receive.Item(ids.new(), 0, message.account_id, datetime.now(UTC), opened)])
+    receipts.apply([receipts.Item(ids.new(), 0, message.account_id, datetime.now(UTC), opened)])
     header, *lines = fetch(live, key)
     example = re.search(r'(//timestamp[a-zA-Z_;]*payload)("2021.*""\}")', DOCUMENT)
     assert header == example[1]
@@ -151,7 +151,7 @@ def test_sending_was_unsuccessful(live: Live, key: str, project: Project) -> Non
     live.work("dispatch")
     message = Message.objects.get(external_id=code)
     refused = Receipt(ReceiptKind.FAILED, None, echo=ids.echo(message.pk, 1), code="NotRegistered")
-    receive.apply([receive.Item(ids.new(), 0, message.account_id, datetime.now(UTC), refused)])
+    receipts.apply([receipts.Item(ids.new(), 0, message.account_id, datetime.now(UTC), refused)])
     last = next(csv.reader([fetch(live, key)[-1]], delimiter=";"))
     assert last[4:6] == ["failed", "failed: NotRegistered"]
 

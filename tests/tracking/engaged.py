@@ -18,8 +18,8 @@ from tests.builders import make_account, make_message, make_project
 from tracking import accounts
 from tracking.engagement import projects
 from tracking.models import EngagementSettings, Message, Project
-from tracking.services import dispatch, visits
-from tracking.services.dispatch import Outcome
+from tracking.services import dispatch, outcomes, visits
+from tracking.services.handover import Outcome
 
 READER = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Thunderbird/145.0"
 BASE = "https://links.example.com"
@@ -40,7 +40,7 @@ def handed_over(project: Project, account: ProviderAccount, **document: Any) -> 
     """A message that was handed in and taken by the provider, as the provider got it."""
     make_message(project, **document)
     (handover,) = dispatch.start(account.pk, 1)
-    dispatch.finish([Outcome(handover, datetime.now(UTC), result=SendResult("ref"))])
+    outcomes.finish([Outcome(handover, datetime.now(UTC), result=SendResult("ref"))])
     return handover.outbound
 
 

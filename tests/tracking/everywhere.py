@@ -55,6 +55,7 @@ from tracking.services import (
     export_work,
     exports,
     members,
+    outcomes,
     push_log,
     stream,
     submit,
@@ -62,7 +63,7 @@ from tracking.services import (
 )
 from tracking.services import suppress as suppressions
 from tracking.services.consents import Asked, By
-from tracking.services.dispatch import Outcome
+from tracking.services.handover import Outcome
 from tracking.services.idempotency import Key
 from tracking.tracker import DeliveryTracker, DeliveryWebhook
 
@@ -125,7 +126,7 @@ class Furnished:
     def hand_over(self, channel: str, error: ProviderError | None = None) -> list[Any]:
         found = dispatch.start(self.accounts[channel].pk, 8)
         result = None if error else SendResult("ref", text=f"queued for {ADA}")
-        dispatch.finish([Outcome(each, datetime.now(UTC), result=result, error=error) for each in found])
+        outcomes.finish([Outcome(each, datetime.now(UTC), result=result, error=error) for each in found])
         return [each.outbound for each in sorted(found, key=lambda each: each.message_id)]
 
     def _fallback(self) -> None:

@@ -16,7 +16,8 @@ from tests.builders import make_account, make_device, make_key, make_project
 from tests.tracking.lives import queue_message
 from tracking import accounts, ids
 from tracking.models import Attempt, Device, Suppression
-from tracking.services import devices, dispatch, receive, suppress
+from tracking.services import devices, dispatch, outcomes, receipts, suppress
+from tracking.services.handover import Outcome
 
 pytestmark = pytest.mark.django_db
 TOKEN = "fcm-token-0123456789"
@@ -164,7 +165,7 @@ def attempt_of(project, token: str) -> Any:
 
 def refuse(handover, classification=GONE) -> None:
     error = ProviderError("the app was removed", classification=classification, code="UNREGISTERED")
-    dispatch.finish([dispatch.Outcome(handover, datetime.now(UTC), error=error)])
+    outcomes.finish([Outcome(handover, datetime.now(UTC), error=error)])
 
 
 def test_a_refused_token_becomes_invalid_and_its_reason_stays(client, project):
@@ -226,7 +227,7 @@ def test_a_token_in_no_register_is_suppressed_as_ever(project):
 def test_a_receipt_invalidates_too(project):
     device = make_device(project, token=TOKEN)
     account, key, handover = attempt_of(project, TOKEN)
-    dispatch.finish([dispatch.Outcome(handover, datetime.now(UTC), result=SendResult("ref"))])
+    outcomes.finish([Outcome(handover, datetime.now(UTC), result=SendResult("ref"))])
     receipt = Receipt(
         ReceiptKind.FAILED,
         None,
@@ -235,7 +236,7 @@ def test_a_receipt_invalidates_too(project):
         failure=FailureClass.INVALID_RECIPIENT,
         suppress=True,
     )
-    receive.apply([receive.Item(ids.new(), 0, account.pk, datetime.now(UTC), receipt)])
+    receipts.apply([receipts.Item(ids.new(), 0, account.pk, datetime.now(UTC), receipt)])
     device.refresh_from_db()
     assert (device.valid, device.reason, device.detail, device.message_id) == (
         False,

@@ -30,7 +30,8 @@ from tests.tracking.lives import queue_message, status_of
 from tracking import accounts, circuit, loops
 from tracking.loops import Dispatcher
 from tracking.models import Attempt, Content, Event, Message, QueueRow, Suppression, Switch
-from tracking.services import dispatch, suppress
+from tracking.services import dispatch, outcomes, reap, suppress
+from tracking.services.handover import Outcome, hand_over
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -137,14 +138,14 @@ def test_an_outcome_that_cannot_be_recorded_takes_no_other_with_it(monkeypatch: 
     project = make_project()
     account = make_account(project, kind="scripted")
     bad, *good = [queue_message(project, account) for _ in range(3)]
-    finish = dispatch.finish
+    finish = outcomes.finish
 
-    def broken(outcomes: Sequence[dispatch.Outcome]) -> None:
+    def broken(outcomes: Sequence[Outcome]) -> None:
         if any(outcome.handover.message_id == bad for outcome in outcomes):
             raise TypeError("a bug")
         finish(outcomes)
 
-    monkeypatch.setattr(dispatch, "finish", broken)
+    monkeypatch.setattr(outcomes, "finish", broken)
     run(until=lambda: len(Scripted.sent) == 3 and all(status_of(key) == "sent" for key in good))
     assert [status_of(key) for key in (bad, *good)] == ["processing", "sent", "sent"]
 
@@ -263,7 +264,7 @@ def test_the_death_of_our_workers_is_not_held_against_the_account() -> None:
     messages = [queue_message(project, account) for _ in range(20)]
     assert len(dispatch.start(account.pk, 20)) == 20  # the worker dies here
     QueueRow.objects.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
-    dispatch.reap()
+    reap.orphans()
     assert {status_of(message) for message in messages} == {"pending"}
     assert not Circuit.objects.filter(pk=account.pk, open_until__isnull=False).exists()
 
@@ -363,7 +364,7 @@ def test_scheduled_waits_and_expired_ends() -> None:
     account = make_account(project, kind="scripted", enabled=False)
     later = queue_message(project, account, due_at=now + timedelta(hours=1))
     late = queue_message(project, account, expires_at=now - timedelta(seconds=1))
-    assert dispatch.expire() == 1
+    assert reap.expire() == 1
     assert (status_of(later), status_of(late)) == ("pending", "failed")
     assert Message.objects.get(pk=late).reason == "expired"
     assert list(QueueRow.objects.values_list("pk", flat=True)) == [later]
@@ -384,14 +385,14 @@ def test_a_lease_that_ran_out_is_reaped(kind: str, status: str, left: int) -> No
     account = make_account(project, kind=kind)
     message_id = queue_message(project, account)
     [handover] = dispatch.start(account.pk, 8)  # the worker dies here: nothing is handed over, nothing reported
-    dispatch.reap()
+    reap.orphans()
     assert status_of(message_id) == "processing"
     QueueRow.objects.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
-    assert dispatch.reap() == []
+    assert reap.orphans() == []
     assert status_of(message_id) == status
     assert QueueRow.objects.filter(lease_token=None).count() == left
     # what the attempt learned is recorded, however late, and resolves the unknown outcome
-    dispatch.finish([dispatch.hand_over(handover)])
+    outcomes.finish([hand_over(handover)])
     assert status_of(message_id) == "sent"
     assert not QueueRow.objects.exists()
 
@@ -405,7 +406,7 @@ def test_a_crash_loop_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         make_due(message_id)
         assert len(dispatch.start(account.pk, 8)) == 1
         QueueRow.objects.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
-        dispatch.reap()
+        reap.orphans()
     message = Message.objects.get(pk=message_id)
     assert (message.status, message.attempts) == ("unknown", 3)
     assert not QueueRow.objects.exists()
@@ -417,7 +418,7 @@ def test_an_expired_lease_fences_the_queue_row_only() -> None:
     message_id = queue_message(project, account)
     [late] = dispatch.start(account.pk, 8)
     QueueRow.objects.update(lease_token=uuid4())  # another worker holds it by now
-    dispatch.finish([dispatch.hand_over(late)])
+    outcomes.finish([hand_over(late)])
     assert QueueRow.objects.filter(pk=message_id).exists()
     assert status_of(message_id) == "sent"
 

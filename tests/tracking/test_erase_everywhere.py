@@ -31,11 +31,12 @@ from tracking.services import (
     legs,
     markers,
     members,
+    outcomes,
     rollup,
     suppress,
 )
-from tracking.services.dispatch import Outcome
 from tracking.services.erase_target import Target
+from tracking.services.handover import Outcome
 from tracking.services.markers import Reach
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -122,7 +123,7 @@ def test_who_is_erased_under_one_address_is_erased_under_all_of_a_message(channe
     told = {"channel": "chat", "recipient": "viber-17", "content": {"text": "by chat"}, "fallback": behind}
     sent = make_message(project, **told)
     (handover,) = dispatch.start(accounts["chat"].pk, 1)
-    dispatch.finish([Outcome(handover, datetime.now(UTC), result=SendResult("ref"))])
+    outcomes.finish([Outcome(handover, datetime.now(UTC), result=SendResult("ref"))])
     waits = make_message(project, **told)
     mine = make_message(project, recipient=EVE)  # to one of the other addresses: an erasure of its own
     assert erased(project, recipient, channel).counts == {"message": 2, "content": 2, "leg": 6, "event": 3}

@@ -46,7 +46,19 @@ from tracking.models import (
     Switch,
 )
 from tracking.schema import Invalid
-from tracking.services import act, check, consents, dispatch, legs, lookup, receive, route, submit, suppress
+from tracking.services import (
+    act,
+    check,
+    consents,
+    dispatch,
+    legs,
+    lookup,
+    reap,
+    receipts,
+    route,
+    submit,
+    suppress,
+)
 from tracking.services.consents import Asked, By
 from tracking.services.record import Record, Source, refold
 
@@ -111,7 +123,7 @@ def tell(key: UUID, number: int, kind: ReceiptKind = ReceiptKind.DELIVERED, **kw
     account = Attempt.objects.get(message_id=key, number=number).account_id
     receipt = Receipt(kind, None, echo=f"{key}.{number}", event_id=uuid4().hex, **kw)
     with transaction.atomic():
-        receive.apply([receive.Item(uuid4(), 0, account, datetime.now(UTC), receipt)])
+        receipts.apply([receipts.Item(uuid4(), 0, account, datetime.now(UTC), receipt)])
 
 
 def pass_time(key: UUID) -> int:
@@ -460,7 +472,7 @@ def test_a_worker_that_dies_during_the_call_loses_no_leg(project: Project) -> No
     assert len(dispatch.start(ProviderAccount.objects.get(code="by-chat").pk, 5)) == 1  # and nobody hands it over
     assert pass_time(key) == 0
     QueueRow.objects.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
-    dispatch.reap()
+    reap.orphans()
     assert status_of(key) == "unknown"
     assert pass_time(key) == 1
     run()

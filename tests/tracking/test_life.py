@@ -42,8 +42,8 @@ from tests.builders import make_account, make_project
 from tests.tracking.lives import queue_message
 from tracking import accounts, circuit, ids
 from tracking.models import Attempt, Content, Event, Message, MetricDelta, QueueRow
-from tracking.services import act, check, dispatch, receive
-from tracking.services.dispatch import Handover, Outcome
+from tracking.services import act, check, dispatch, outcomes, reap, receipts
+from tracking.services.handover import Handover, Outcome
 from tracking.services.record import Source
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -231,7 +231,7 @@ class Lives(RuleBasedStateMachine):
 
     def _end(self, ended: list[tuple[Handover, str]], crash: bool) -> None:
         with self.step(crash):
-            dispatch.finish([_outcome(handover, ending) for handover, ending in ended])
+            outcomes.finish([_outcome(handover, ending) for handover, ending in ended])
         if not crash:
             for handover, ending in ended:
                 del self.running[handover.message_id]
@@ -242,7 +242,7 @@ class Lives(RuleBasedStateMachine):
     def a_late_outcome_comes(self, data: st.DataObject, ending: str, crash: bool) -> None:
         handover = data.draw(st.sampled_from(self.lost))
         with self.step(crash):
-            dispatch.finish([_outcome(handover, ending)])
+            outcomes.finish([_outcome(handover, ending)])
         if not crash:
             self.lost.remove(handover)
             self._ended(handover, ending, held=False)
@@ -252,7 +252,7 @@ class Lives(RuleBasedStateMachine):
     def a_worker_dies(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(list(self.running)))
         QueueRow.objects.filter(pk=key).update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
-        assert dispatch.reap() == []
+        assert reap.orphans() == []
         handover = self.running.pop(key)
         self.lost.append(handover)
         self._ended(handover, "lost", held=True)
@@ -275,11 +275,11 @@ class Lives(RuleBasedStateMachine):
                 batch.append(self._receipt(data, data.draw(st.sampled_from(self.handovers))))
         now = datetime.now(UTC)
         items = [
-            receive.Item(ids.new(), number, self.account.pk, now + timedelta(hours=1), receipt)
+            receipts.Item(ids.new(), number, self.account.pk, now + timedelta(hours=1), receipt)
             for number, (_, receipt) in enumerate(batch)
         ]
         with self.step(crash):
-            receive.apply(items)
+            receipts.apply(items)
         assert [item.why for item in items] == [""] * len(items)
         if not crash:
             self.receipts += batch
@@ -334,7 +334,7 @@ class Lives(RuleBasedStateMachine):
         QueueRow.objects.filter(pk=key).update(expires_at=past)
         self.lives[key].expired = True
         with self.step(crash):
-            dispatch.expire()
+            reap.expire()
         if not crash:
             for life in self.lives.values():
                 if life.expired and life.queue == "waiting":
@@ -404,9 +404,9 @@ def test_a_failure_told_after_the_lease_ran_out_is_tried_again(monkeypatch: pyte
     message_id = queue_message(project, account, expires_at=datetime.now(UTC) + timedelta(hours=1), priority=2)
     [handover] = dispatch.start(account.pk, 1)
     QueueRow.objects.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
-    dispatch.reap()
+    reap.orphans()
     assert (Message.objects.get(pk=message_id).status, QueueRow.objects.count()) == ("unknown", 0)
-    dispatch.finish([_outcome(handover, "temporary")])
+    outcomes.finish([_outcome(handover, "temporary")])
     assert Message.objects.get(pk=message_id).status == "pending"
     row = QueueRow.objects.get(pk=message_id)
     assert (row.project_id, row.account_id, row.priority) == (project.pk, account.pk, 2)
@@ -422,6 +422,6 @@ def test_a_lease_of_an_account_that_is_gone_ends_unknown() -> None:
     account.delete()
     accounts.forget()
     QueueRow.objects.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
-    assert dispatch.reap() == []
+    assert reap.orphans() == []
     assert (Message.objects.get(pk=message_id).status, QueueRow.objects.count()) == ("unknown", 0)
     assert list(check.differences()) == []

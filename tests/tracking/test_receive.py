@@ -22,7 +22,8 @@ from tests.builders import make_account, make_message, make_project
 from tests.tracking.lives import queue_message, status_of
 from tracking import hooks, ids, loops
 from tracking.models import Attempt, Event, Grant, Inbound, Message, Project, QueueRow, Suppression, Unmatched
-from tracking.services import dispatch, inbound, receive
+from tracking.services import dispatch, inbound, outcomes, receipts, receive, unmatched
+from tracking.services.handover import hand_over
 from tracking.services.record import Record
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,7 +43,7 @@ def post(account: ProviderAccount, *events: dict[str, Any], body: bytes | None =
 
 def stored(word: str, message_id: UUID, **kw: Any) -> dict[str, Any]:
     """A receipt as it waits for its attempt."""
-    return receive._dump(Receipt(ReceiptKind(word), None, echo=f"{message_id}.1", **kw))
+    return unmatched._dump(Receipt(ReceiptKind(word), None, echo=f"{message_id}.1", **kw))
 
 
 def sent_message(project: Project, account: ProviderAccount, **kw: Any) -> UUID:
@@ -173,7 +174,7 @@ def test_a_receipt_that_comes_before_the_answer_of_the_send(account: ProviderAcc
     post(account, say("delivered", f"{message_id}.1", reference="early-ref"))
     receive.drain()
     assert status_of(message_id) == "delivered"
-    dispatch.finish([dispatch.hand_over(handover)])
+    outcomes.finish([hand_over(handover)])
     message = Message.objects.get(pk=message_id)
     assert message.status == "delivered" and not QueueRow.objects.exists()
 
@@ -181,15 +182,15 @@ def test_a_receipt_that_comes_before_the_answer_of_the_send(account: ProviderAcc
 def test_without_an_echo_the_providers_id_is_matched_once_it_is_known(account: ProviderAccount) -> None:
     message_id = queue_message(account.projects.get(), account)
     [handover] = dispatch.start(account.pk, 1)
-    outcome = dispatch.hand_over(handover)
+    outcome = hand_over(handover)
     assert outcome.result is not None
     post(account, say("delivered", reference=outcome.result.reference))
     receive.drain()
     waiting = Unmatched.objects.get()
     assert waiting.why == "no attempt has this id"
-    dispatch.finish([outcome])
-    receive.try_unmatched_now([waiting.pk])
-    assert receive.retry_unmatched() == 1
+    outcomes.finish([outcome])
+    unmatched.try_now([waiting.pk])
+    assert unmatched.retry() == 1
     assert status_of(message_id) == "delivered" and not Unmatched.objects.exists()
 
 
@@ -199,7 +200,7 @@ def test_an_unmatched_receipt_is_tried_up_to_the_horizon(account: ProviderAccoun
     receive.drain()
     assert Unmatched.objects.count() == len(strange)
     Unmatched.objects.update(next_try_at=datetime.now(UTC), received_at=datetime.now(UTC) - timedelta(days=30))
-    assert receive.retry_unmatched() == 0
+    assert unmatched.retry() == 0
     assert set(Unmatched.objects.values_list("next_try_at", "tries")) == {(None, 1)}
     inbound.replay(Inbound.objects.get().pk)  # a replay does not double them
     receive.drain()
@@ -250,7 +251,7 @@ def test_a_batch_that_the_database_refuses_is_halved(account: ProviderAccount, m
     messages = [sent_message(project, account) for _ in range(9)]
     for number, message_id in enumerate(messages):
         post(account, say("delivered", f"{message_id}.1", code="poison" if number == 4 else ""))
-    monkeypatch.setattr(receive, "clean", lambda text, length: "\x00" if text == "poison" else text[:length])
+    monkeypatch.setattr(receipts, "clean", lambda text, length: "\x00" if text == "poison" else text[:length])
     receive.drain()
     assert [status_of(m) for m in messages].count("delivered") == 8
     assert status_of(messages[4]) == "processing"
@@ -312,7 +313,7 @@ def test_what_was_sent_elsewhere_takes_no_receipt_of_our_own_attempts(account: P
     """A project that names another's reference on a shared account gets nothing of it."""
     own = queue_message(account.projects.get(), account)
     [handover] = dispatch.start(account.pk, 1)
-    dispatch.finish([outcome := dispatch.hand_over(handover)])
+    outcomes.finish([outcome := hand_over(handover)])
     assert outcome.result is not None
     thief = make_project()
     Grant.objects.create(project=thief, account=account)
@@ -353,14 +354,14 @@ def test_what_cannot_be_applied_holds_up_no_other(
     account: ProviderAccount, message_id: UUID, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """A bug that one receipt meets, in a batch of new ones and among those that are tried again."""
-    apply = receive.apply
+    apply = receipts.apply
 
-    def broken(items: Sequence[receive.Item]) -> None:
+    def broken(items: Sequence[receipts.Item]) -> None:
         if any(item.receipt.text == "poison" for item in items):
             raise error
         apply(items)
 
-    monkeypatch.setattr(receive, "apply", broken)
+    monkeypatch.setattr(receipts, "apply", broken)
     post(account, {**say("bounced", f"{message_id}.1"), "text": "poison"})
     post(account, say("accepted", f"{message_id}.1"))
     assert receive.drain() == 2
@@ -371,7 +372,7 @@ def test_what_cannot_be_applied_holds_up_no_other(
         Unmatched.objects.create(
             inbound_id=ids.new(), receipt=receipt, next_try_at=datetime.now(UTC), **{**waiting, "item": number}
         )
-    assert receive.retry_unmatched() == 1
+    assert unmatched.retry() == 1
     assert status_of(message_id) == "delivered"
     assert Unmatched.objects.get().next_try_at is None and "cannot be applied" in Unmatched.objects.get().why
 

@@ -11,14 +11,15 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from providers import mapping
-from providers.base import Classification, ProviderError
+from providers.base import Classification, HookRequest, ProviderError
 from providers.models import ErrorMapping, ProviderAccount
 from tests.builders import make_account, make_project
 from tests.tracking.lives import queue_message, status_of
 from tests.tracking.test_receive import post, say, sent_message
 from tracking import accounts, metrics
 from tracking.models import Event, Inbound, Message, QueueRow, Remap, Suppression
-from tracking.services import check, dispatch, inbound, receive, remap, rollup
+from tracking.services import check, dispatch, inbound, outcomes, receive, remap, rollup
+from tracking.services.handover import Outcome
 from tracking.statuses import FactKind
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -118,7 +119,7 @@ def test_a_vendor_cannot_write_our_marks():
     gateway = make_account(make_project(), kind="http", settings={}, credentials={"secret": "QUFB" * 10})
     key = sent_message(gateway.projects.get(), gateway)
     body = b'{"events": [{"type": "delivered", "echo": "%s.1", "detail": {"unmapped": "1", "mapped": "2", "a": "b"}}]}'
-    hook = receive.HookRequest("POST", "http://x", {}, body % str(key).encode(), datetime.now(UTC))
+    hook = HookRequest("POST", "http://x", {}, body % str(key).encode(), datetime.now(UTC))
     inbound.store(account_id=gateway.pk, hook=hook)
     receive.drain()
     assert event(key).detail == {"a": "b", "word": "delivered"}
@@ -128,7 +129,7 @@ def test_a_vendor_cannot_write_our_marks():
 def handed_over(account: ProviderAccount, error: ProviderError) -> UUID:
     key = queue_message(account.projects.get(), account)
     (handover,) = dispatch.start(account.pk, 1)
-    dispatch.finish([dispatch.Outcome(handover, datetime.now(UTC), error=error)])
+    outcomes.finish([Outcome(handover, datetime.now(UTC), error=error)])
     return key
 
 

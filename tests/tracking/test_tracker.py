@@ -25,7 +25,7 @@ from tests import database
 from tests.builders import make_account, make_endpoint, make_message, make_project, sender_of
 from tracking import ids, news, signing_out, tasks, wake
 from tracking.models import Delivery, Endpoint, Event, Message, Project, TrackedMessage, TrackerListener
-from tracking.services import act, check, endpoints, message_webhooks, publish, receive, route, submit
+from tracking.services import act, check, endpoints, message_webhooks, publish, receipts, route, submit
 from tracking.services.record import Record, Source
 from tracking.statuses import Fact, FactKind
 from tracking.tracker import AlreadyTracked, DeliveryTracker, DeliveryWebhook, Invalid, MessageStatus
@@ -262,7 +262,7 @@ def test_receipts_of_the_provider_fold_after_a_report(tracker: DeliveryTracker, 
     for _ in range(2):
         receipt = Receipt(ReceiptKind.DELIVERED, reference="ref-1", event_id="e-1", occurred_at=datetime.now(UTC))
         with transaction.atomic():
-            receive.apply([receive.Item(ids.new(), 0, account.pk, datetime.now(UTC), receipt)])
+            receipts.apply([receipts.Item(ids.new(), 0, account.pk, datetime.now(UTC), receipt)])
     record = tracker.get_tracking_record("m-1")
     assert record.current_status == "DELIVERED"
     assert [entry.status for entry in record.status_history] == ["SENT", "FAILED", "DELIVERED"]
@@ -505,9 +505,9 @@ for kind in (ReceiptKind.ACCEPTED, ReceiptKind.DELIVERED, ReceiptKind.READ):
     for start in range(0, {count}, 100):
         names = [str(number) for number in range(start, start + 100)]
         told = [Receipt(kind, now, reference=f"ref-{{name}}", event_id=kind + name) for name in names]
-        items = [receive.Item(ids.new(), 0, {account}, now, receipt) for receipt in told]
+        items = [receipts.Item(ids.new(), 0, {account}, now, receipt) for receipt in told]
         with transaction.atomic():
-            receive.apply(items)
+            receipts.apply(items)
 """
 
 

@@ -14,8 +14,8 @@ from tests.builders import make_account, make_message, make_project
 from tests.tracking.engaged import BASE, handed_over, links, message_of, tracking_project, visit
 from tracking.engagement import projects
 from tracking.models import Content, EngagementSettings, QueueRow, ShortLink, Tracked
-from tracking.services import dispatch, dress
-from tracking.services.dispatch import Outcome
+from tracking.services import dispatch, dress, outcomes
+from tracking.services.handover import Outcome
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HTML = '<html><body><p>Hi</p><a href="https://shop.example/?a=1&amp;b=2">Shop</a></body></html>'
@@ -155,7 +155,7 @@ def test_each_attempt_has_addresses_of_its_own():
         (handover,) = dispatch.start(account.pk, 1)
         seen.append(handover.outbound.html)
         error = ProviderError("no", classification=Classification())
-        dispatch.finish([Outcome(handover, datetime.now(UTC), error=error)])
+        outcomes.finish([Outcome(handover, datetime.now(UTC), error=error)])
         QueueRow.objects.update(due_at=datetime.now(UTC))
     assert seen[0] != seen[1]
     assert [row.attempt for row in Tracked.objects.order_by("attempt")] == [1, 2]

@@ -18,7 +18,8 @@ from config import pgsystem
 from tests.builders import make_account, make_key, make_project
 from tests.tracking.engaged import ALL, READER, later, settle
 from tracking.models import EngagementSettings
-from tracking.services import dispatch
+from tracking.services import dispatch, outcomes
+from tracking.services.handover import hand_over
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HTML = (
@@ -69,7 +70,7 @@ def test_a_mail_is_read_clicked_and_unsubscribed_from(mailbox, settings):
     key = api.post("/v1/notifications", document, content_type="application/json").json()["id"]
 
     (handover,) = dispatch.start(account.pk, 1)
-    dispatch.finish([dispatch.hand_over(handover)])
+    outcomes.finish([hand_over(handover)])
     assert api.get(f"/v1/notifications/{key}").json()["status"] == "sent"
     (mail,) = mailbox[0].mails
     html_part, text_part = mail.get_body(("html",)), mail.get_body(("plain",))

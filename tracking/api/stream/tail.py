@@ -11,11 +11,11 @@ import logging
 import threading
 import time
 
-import psycopg
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from tracking import wake
 from tracking.api.stream.hub import Hub
+from tracking.away import AWAY
 from tracking.models import ApiKey, Scope
 from tracking.services import stream
 
@@ -25,7 +25,6 @@ LOOK_EVERY = 1.0  # seconds: a lost wake-up costs no more than this
 AT_ONCE = 500  # events: half of what may wait for a client, so that one which keeps up is never dropped
 GAP = 0.1  # seconds between two looks while there is very much
 CHORES = 15.0  # seconds between two looks at keys, and between two heartbeats
-_AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 
 
 class Tail(threading.Thread):
@@ -45,7 +44,7 @@ class Tail(threading.Thread):
                     self._work(listener)
                 finally:
                     listener.close()
-            except _AWAY as error:
+            except AWAY as error:
                 log.warning("the stream process lost the database: %s", error)
                 connection.close()
                 time.sleep(LOOK_EVERY)
