@@ -34,7 +34,7 @@ from tracking.kmsg import (
     TrackingRecord,
 )
 from tracking.models import Delivery, Event, Message, Project
-from tracking.services import publish
+from tracking.services import publish, receipts
 from tracking.tracker import AlreadyTracked, DeliveryTracker, DeliveryWebhook
 
 pytestmark = pytest.mark.django_db(transaction=True)
