@@ -1,10 +1,11 @@
-"""Where a page of a list ended, as the text that callers hand back: whole numbers, unreadable on purpose. Pure."""
+"""Where a page of a list ended, as the text that callers hand back: numbers or a key, unreadable on purpose. Pure."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Sequence
+from uuid import UUID
 
 MAX = 2**63 - 1
 
@@ -30,3 +31,15 @@ def decode(text: str, count: int) -> tuple[int, ...]:
     if max(numbers) > MAX:
         raise NotACursor
     return numbers
+
+
+def of_key(key: UUID) -> str:
+    return base64.urlsafe_b64encode(key.bytes).decode().rstrip("=")
+
+
+def key(text: str) -> UUID:
+    """Raises NotACursor."""
+    try:
+        return UUID(bytes=base64.b64decode(f"{text}==", altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error):
+        raise NotACursor from None

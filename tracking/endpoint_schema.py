@@ -13,7 +13,8 @@ from providers.addresses import AddressPolicy, AddressRefused
 from providers.targets import check
 from tracking import signing_out
 from tracking.fields import Line, Moment
-from tracking.models.outbound import EventType, PayloadStyle
+from tracking.models.outbound import TEST, DeliveryState, EventType, PayloadStyle
+from tracking.paging import Key, KeyPageQuery
 from tracking.schema import FieldError, Invalid, Strict, checked
 
 MAX_OVERLAP = timedelta(days=30)
@@ -23,6 +24,13 @@ _OURS = re.compile(
     r"|user-agent|expect|keep-alive|proxy-.*)\Z",
     re.IGNORECASE,
 )
+EVENTS: list[Any] = [*(event.value for event in EventType), TEST]  # that deliveries are of
+
+
+def _told(value: str) -> str:
+    if value not in EVENTS:
+        raise PydanticCustomError("event", f"must be one of {', '.join(EVENTS)}")
+    return value
 
 
 def _secret(value: str) -> str:
@@ -99,7 +107,12 @@ class Period(Strict):
     since: Moment
     until: Moment | None = None
     states: Annotated[list[Literal["failed", "delivered"]], Field(min_length=1)] = ["failed"]
-    cursor: Annotated[Line, Field(max_length=100)] | None = None
+    cursor: Key | None = None
+
+
+class DeliveryQuery(KeyPageQuery):
+    state: DeliveryState | None = None
+    event: Annotated[str, AfterValidator(_told), Field(json_schema_extra={"enum": EVENTS})] | None = None
 
 
 _NEW = TypeAdapter(NewEndpoint)

@@ -344,3 +344,9 @@ def test_there_is_an_end_to_the_number_of_endpoints(client, monkeypatch):
     monkeypatch.setattr(endpoints, "MAX_ENDPOINTS", 2)
     made(client), made(client)
     refused(call(client, "post", "", WANTED), 409)
+
+
+def test_a_list_of_deliveries_names_everything_that_is_wrong(client, project):
+    answer = call(client, "get", f"/{make_endpoint(project).pk}/deliveries?state=new&event=x&limit=0&cursor=!&foo=1")
+    refused(answer, 400)
+    assert {error["parameter"] for error in answer.json()["errors"]} == {"state", "event", "limit", "cursor", "foo"}

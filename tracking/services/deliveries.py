@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,14 +11,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import QuerySet
 
-from tracking import endpoint_schema, ids, wake
-from tracking.models import Delivery, DeliveryAttempt, DeliveryState, Endpoint, EventType
+from tracking import cursors, endpoint_schema, ids, schema, wake
+from tracking.models import Delivery, DeliveryAttempt, DeliveryState, Endpoint
 from tracking.models.outbound import TEST
-from tracking.schema import BadQuery, FieldError, Invalid
 from tracking.services.act import Missing, Refused
-from tracking.services.listing import limit_of
 
 SHOWN_ATTEMPTS = 50  # of one delivery in a list: replays may make them many
 REPLAYED = 5_000  # by one call
@@ -37,28 +32,16 @@ WHERE id = ANY(%s) AND state <> 'pending'
 
 def page(endpoint: Endpoint, query: Mapping[str, str]) -> dict[str, Any]:
     """Newest first, each with its attempts. Raises BadQuery."""
-    if unknown := sorted(set(query) - {"cursor", "limit", "state", "event"}):
-        raise BadQuery(dict.fromkeys(unknown, "is not a known parameter"))
-    limit, found = limit_of(query.get("limit")), Delivery.objects.filter(endpoint=endpoint)
-    floor = None
-    if "cursor" in query:
-        found = found.filter(pk__lt=_cursor(query["cursor"]))
-    if {"state", "event"} & set(query):
+    asked = schema.query(endpoint_schema.DeliveryQuery, query)
+    found, floor = Delivery.objects.filter(endpoint=endpoint), None
+    if asked.cursor is not None:
+        found = found.filter(pk__lt=asked.cursor)
+    if narrowed := asked.model_dump(include={"state", "event"}, exclude_none=True):
         floor = found.order_by("-pk").values_list("pk", flat=True)[CHUNK : CHUNK + 1].first()
-        found = _narrowed(found, query).filter(pk__gte=floor or UUID(int=0))
-    rows = list(found.order_by("-pk")[: limit + 1])
-    more = rows[limit - 1].pk if len(rows) > limit else floor
-    return {"deliveries": shapes(rows[:limit]), "next_cursor": None if more is None else _as_cursor(more)}
-
-
-def _narrowed(found: QuerySet[Delivery], query: Mapping[str, str]) -> QuerySet[Delivery]:
-    known = {"state": [state.value for state in DeliveryState], "event": [*EventType, TEST]}
-    for name, values in known.items():
-        if name in query:
-            if query[name] not in values:
-                raise BadQuery({name: f"must be one of {', '.join(values)}"})
-            found = found.filter(**{name: query[name]})
-    return found
+        found = found.filter(**narrowed, pk__gte=floor or UUID(int=0))
+    rows = list(found.order_by("-pk")[: asked.limit + 1])
+    more = rows[asked.limit - 1].pk if len(rows) > asked.limit else floor
+    return {"deliveries": shapes(rows[: asked.limit]), "next_cursor": None if more is None else cursors.of_key(more)}
 
 
 def find(endpoint: Endpoint, delivery_id: UUID) -> Delivery:
@@ -135,14 +118,11 @@ def replay_period(endpoint: Endpoint, document: Any) -> dict[str, Any]:
     if wanted.until is not None:
         found = found.filter(pk__lt=ids.floor(max(wanted.until, datetime.fromtimestamp(0, UTC))))
     if wanted.cursor is not None:
-        try:
-            found = found.filter(pk__gt=_cursor(wanted.cursor))
-        except BadQuery:
-            raise Invalid([FieldError("/cursor", "is not a cursor of this list")]) from None
+        found = found.filter(pk__gt=wanted.cursor)
     looked = list(found.exclude(event=TEST).order_by("pk").values_list("pk", "state")[: REPLAYED + 1])
     keys = [key for key, state in looked[:REPLAYED] if state in wanted.states]
     more = looked[REPLAYED - 1][0] if len(looked) > REPLAYED else None
-    return {"replayed": _replay(keys), "next_cursor": None if more is None else _as_cursor(more)}
+    return {"replayed": _replay(keys), "next_cursor": None if more is None else cursors.of_key(more)}
 
 
 def _replay(keys: Sequence[UUID]) -> int:
@@ -179,14 +159,3 @@ def prune(now: datetime) -> int:
 
 
 # --- cursors
-
-
-def _as_cursor(key: UUID) -> str:
-    return base64.urlsafe_b64encode(key.bytes).decode().rstrip("=")
-
-
-def _cursor(text: str) -> UUID:
-    try:
-        return UUID(bytes=base64.urlsafe_b64decode(f"{text}=="))
-    except (ValueError, binascii.Error):
-        raise BadQuery({"cursor": "is not a cursor of this list"}) from None

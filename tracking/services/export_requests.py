@@ -4,21 +4,18 @@ API.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from django.db import transaction
 
 from providers.models import ProviderAccount
-from tracking import export_schema, schema
+from tracking import cursors, export_schema, schema
 from tracking.export_schema import NewExport
-from tracking.models import Export, Project
-from tracking.paging import PageQuery
-from tracking.schema import BadQuery, FieldError, Invalid
+from tracking.models import Project
+from tracking.paging import KeyPageQuery
+from tracking.schema import FieldError, Invalid
 from tracking.services import endpoints, exports
 
 
@@ -66,19 +63,7 @@ def _account(wanted: NewExport, project_id: int) -> int | None:
 
 def page(project_id: int, query: Mapping[str, str]) -> dict[str, Any]:
     """Newest first. Raises BadQuery."""
-    asked = schema.query(PageQuery, query)
-    limit, before = asked.limit, _cursor(asked.cursor)
-    found = exports.of_project(project_id, limit=limit + 1, before=before)
-    more = _as_cursor(found[limit - 1]) if len(found) > limit else None
-    return {"exports": [exports.shape(each) for each in found[:limit]], "next_cursor": more}
-
-
-def _as_cursor(export: Export) -> str:
-    return base64.urlsafe_b64encode(export.pk.bytes).decode().rstrip("=")
-
-
-def _cursor(text: str | None) -> UUID | None:
-    try:
-        return None if text is None else UUID(bytes=base64.urlsafe_b64decode(f"{text}=="))
-    except (ValueError, binascii.Error):
-        raise BadQuery({"cursor": "is not a cursor of this list"}) from None
+    asked = schema.query(KeyPageQuery, query)
+    found = exports.of_project(project_id, limit=asked.limit + 1, before=asked.cursor)
+    more = cursors.of_key(found[asked.limit - 1].pk) if len(found) > asked.limit else None
+    return {"exports": [exports.shape(each) for each in found[: asked.limit]], "next_cursor": more}

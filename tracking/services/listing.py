@@ -6,8 +6,6 @@ number of messages, so that a page may hold fewer than `limit` and still have a 
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -25,10 +23,10 @@ from django_filters import (
 )
 
 from providers.models import CHANNELS, ProviderAccount
-from tracking import ids, shape
+from tracking import cursors, ids, shape
 from tracking.models import Message
 from tracking.models.message import STATUSES
-from tracking.paging import DEFAULT_LIMIT, MAX_LIMIT
+from tracking.paging import DEFAULT_LIMIT, MAX_LIMIT, NOT_A_CURSOR
 from tracking.schema import BadQuery
 
 LOOKED_THROUGH = 20_000  # messages, for one page
@@ -99,7 +97,7 @@ def page(project_id: int, query: QueryDict) -> dict[str, Any]:
     more = rows[limit - 1][1] if len(rows) > limit else floor
     return {
         "notifications": [{**shape.message(*row), "recipient": recipient} for recipient, *row in rows[:limit]],
-        "next_cursor": None if more is None else base64.urlsafe_b64encode(more.bytes).decode().rstrip("="),
+        "next_cursor": None if more is None else cursors.of_key(more),
     }
 
 
@@ -150,9 +148,7 @@ def limit_of(text: str | None) -> int:
 
 
 def _cursor(text: str | None) -> UUID | None:
-    if text is None:
-        return None
     try:
-        return UUID(bytes=base64.urlsafe_b64decode(f"{text}=="))
-    except (ValueError, binascii.Error):
-        raise BadQuery({"cursor": "is not a cursor of this list"}) from None
+        return None if text is None else cursors.key(text)
+    except cursors.NotACursor:
+        raise BadQuery({"cursor": NOT_A_CURSOR}) from None

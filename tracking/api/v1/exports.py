@@ -16,13 +16,13 @@ from tracking.api.v1 import export_shapes as shapes
 from tracking.api.v1.views import View
 from tracking.models import Export as Row
 from tracking.models import Scope
-from tracking.paging import PageQuery
+from tracking.paging import KeyPageQuery
 from tracking.services import act, export_requests, exports
 
 
 class Exports(View):
     scopes = {"GET": Scope.READ}
-    describes = {"GET": Operation("List exports, newest first", shapes.ExportPage, query=PageQuery)}
+    describes = {"GET": Operation("List exports, newest first", shapes.ExportPage, query=KeyPageQuery)}
     http_method_names = ["get", "head"]
 
     def get(self, request: Request) -> HttpResponse:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from tracking.api.describe import Answer
 from tracking.models.outbound import PayloadStyle
@@ -79,10 +79,3 @@ class WebhookDeliveries(Answer):
 class Replayed(Answer):
     replayed: int
     next_cursor: str | None
-
-
-class DeliveryQuery(BaseModel):
-    state: State | None = None
-    event: Annotated[str, Field(max_length=100)] | None = None
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
-    cursor: str | None = None

@@ -140,7 +140,9 @@ class Replay(_Deed):
 
 class Deliveries(_View):
     describes = {
-        "GET": Operation("List what an endpoint was told", shapes.WebhookDeliveries, query=shapes.DeliveryQuery)
+        "GET": Operation(
+            "List what an endpoint was told", shapes.WebhookDeliveries, query=endpoint_schema.DeliveryQuery
+        )
     }
     http_method_names = ["get", "head"]
 
