@@ -23,7 +23,7 @@ from tracking.models import Attempt, Message
 from tracking.statuses import Status
 
 LOOKED_THROUGH = 20_000  # rows, in one step
-LOOKED_UP = 4_000  # rows, where the attempts of each must be looked up one by one
+LOOKED_UP = 3_000  # rows, where the attempts of each must be looked up one by one
 # Conditions with an index that ends in the id; the first one that is given leads.
 _LEADING = ("recipient", "external_id", "batch", "template", "category", "account", "project")
 _COLUMNS = {

@@ -92,7 +92,7 @@ def test_from_the_202_to_the_provider_in_a_moment(stack: Stack):
     taken = {h.message: h.time.timestamp() for h in read_ledger(stack.ledger("lively"))}
     gaps = sorted((taken[message] - at) * 1000 for message, at in answered.items())
     sys.stdout.write(f"202 to provider: median {statistics.median(gaps):.1f} ms, longest {gaps[-1]:.1f} ms\n")
-    assert statistics.median(gaps) < 250  # the aim is 50 ms on an idle machine
+    assert gaps[0] < 50 and statistics.median(gaps) < 250  # the aim: 50 ms, of an idle system; other tests run beside
 
 
 def test_an_account_that_hangs_delays_no_other(stack: Stack):
