@@ -6,15 +6,13 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib import messages as notices
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import URLPattern
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from dashboard import actions, audit, filters
-from dashboard.address_search import by_address
-from dashboard.admin.readonly import ReadOnlyAdmin
+from dashboard.admin.addresses import AddressAdmin
 from dashboard.consent_forms import SETTABLE, ConsentForm, WhyForm
 from dashboard.templatetags.postroom import moment, tag
 from tracking.models import Consent, ConsentState, Project
@@ -36,35 +34,15 @@ class StateFilter(filters.Equals):
 
 
 @admin.register(Consent)
-class ConsentAdmin(ReadOnlyAdmin):
+class ConsentAdmin(AddressAdmin):
     list_display = ("shown_address", "channel", "purpose_text", "shown_state", "project_code", "changed")
     list_filter = (filters.ProjectScanFilter, filters.ChannelFilter, StateFilter)
-    search_fields = ("address_hash",)
-    search_help_text = "An address, in full: the list is searched by its hash."
     empty_text = "No consents. Applications set them over the API, and recipients withdraw them by unsubscribing."
     form = ConsentForm
     fields = ("project", "channel", "address", "purpose", "state", "reason")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("tracking.add_consent"))
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return {}  # each is changed for a reason of its own
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        return by_address(queryset, search_term), False
-
-    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
-        known = filters.codes(request)["project"]
-        for row in rows:
-            row.code = known.get(row.project_id, "")
-
-    @admin.display(description="address")
-    def shown_address(self, consent: Consent) -> SafeString:
-        text = consent.address or "(erased)"
-        return format_html('<bdi class="clip" title="{}">{}</bdi>', text, text)
 
     @admin.display(description="purpose")
     def purpose_text(self, consent: Consent) -> SafeString:
@@ -73,11 +51,6 @@ class ConsentAdmin(ReadOnlyAdmin):
     @admin.display(description="state")
     def shown_state(self, consent: Consent) -> SafeString:
         return shown(consent.state)
-
-    @admin.display(description="project")
-    def project_code(self, consent: Consent) -> str:
-        code: str = consent.code  # type: ignore[attr-defined]
-        return code
 
     @admin.display(description="since")
     def changed(self, consent: Consent) -> SafeString | str:

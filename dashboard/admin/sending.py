@@ -16,8 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from dashboard import audit, filters
-from dashboard.address_search import by_address
-from dashboard.admin.readonly import ReadOnlyAdmin
+from dashboard.admin.addresses import AddressAdmin
 from dashboard.forms import LiftForm, SuppressionForm, SwitchForm
 from dashboard.templatetags.postroom import moment
 from tracking import wake
@@ -26,12 +25,10 @@ from tracking.services import suppress
 
 
 @admin.register(Suppression)
-class SuppressionAdmin(ReadOnlyAdmin):
+class SuppressionAdmin(AddressAdmin):
     form = SuppressionForm
     list_display = ("shown_address", "channel", "project_code", "shown_reason", "message", "created")
     list_filter = (filters.ProjectScanFilter, filters.ChannelFilter, filters.ReasonFilter)
-    search_fields = ("address_hash",)
-    search_help_text = "An address, in full: the list is searched by its hash."
     empty_text = "Nobody is suppressed. Hard bounces, complaints and unsubscribes put recipients here."
     fields = ("project", "channel", "address", "note")
 
@@ -43,28 +40,6 @@ class SuppressionAdmin(ReadOnlyAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.has_perm("tracking.delete_suppression"))
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return {}  # each is lifted for a reason of its own
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        return by_address(queryset, search_term), False
-
-    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
-        known = filters.codes(request)["project"]
-        for row in rows:
-            row.code = known.get(row.project_id, "")
-
-    @admin.display(description="address")
-    def shown_address(self, entry: Suppression) -> SafeString:
-        return format_html('<bdi class="clip" title="{}">{}</bdi>', str(entry), str(entry))
-
-    @admin.display(description="project")
-    def project_code(self, entry: Suppression) -> str:
-        code: str = entry.code  # type: ignore[attr-defined]
-        return code
 
     @admin.display(description="reason")
     def shown_reason(self, entry: Suppression) -> str:
