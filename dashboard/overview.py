@@ -142,14 +142,14 @@ def _read_figures(found: Overview, receipts: Receipts | None) -> None:
     found.findings = _findings(asked, total, read.accounts)
     found.enough, found.judged = total.created > 0, total.sent >= diagnosis.ENOUGH
     found.charts = overview_charts.charts_of(
-        asked, read.series, read.accounts, read.heat, _marks(found.incidents, asked)
+        asked, read.series, read.accounts, read.heat, marks(found.incidents, asked)
     )
     found.providers = overview_tables.providers(asked, read.accounts, read.series, found.lanes)
     found.reasons = overview_tables.reasons(asked, read.accounts)
     found.bouncers = _kept("bouncers", asked, lambda: _bouncers(asked))
 
 
-def _marks(found: Sequence[Incident], asked: Asked) -> list[Mark]:
+def marks(found: Sequence[Incident], asked: Asked) -> list[Mark]:
     """Incidents as they are drawn on the charts."""
     return [
         Mark(max(each.opened_at, asked.scope.since), min(each.closed_at or asked.now, asked.scope.until), each.name)

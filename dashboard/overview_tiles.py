@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 from django.urls import reverse
@@ -85,11 +86,7 @@ def _of_messages(asked: Asked, totals: Matured, before: Figures) -> list[Tile]:
     rates = [(name, total.bounce_rate_of(name)) for name in total.bounced_by]
     classes = sorted(((rate, name) for name, rate in rates if rate), reverse=True)
     never = total.suppressed + total.expired + total.rejected  # they end as failed, and are no failures of delivery
-    compared = min(total.sent, before.sent) >= ENOUGH
-
-    def change(of: Callable[[Figures], float | None], *, good: int, share: bool = True) -> Change | None:
-        now, then = of(total), of(before)
-        return _change(now, then, good=good, share=share) if compared and now is not None and then else None
+    change = partial(change_of, total, before)
 
     return [
         Tile(
@@ -173,6 +170,16 @@ def _incidents(incidents: Sequence[Incident]) -> Tile:
         notes=tuple(each.name for each in incidents[:2]) or ("all quiet",),
         bad=bool(incidents),
     )
+
+
+def change_of(
+    current: Figures, before: Figures, of: Callable[[Figures], float | None], *, good: int, share: bool = True
+) -> Change | None:
+    """None where there is nothing to compare, or too little."""
+    now, then = of(current), of(before)
+    if min(current.sent, before.sent) < ENOUGH or now is None or not then:
+        return None
+    return _change(now, then, good=good, share=share)
 
 
 def _change(now: float, then: float, *, good: int, share: bool) -> Change:
