@@ -22,7 +22,7 @@ from dashboard.charts import Mark
 from dashboard.filters import codes
 from dashboard.inbound_page import read_receipts
 from dashboard.overview_form import SPANS, ZONE_COOKIE, ZONES, Asked, OverviewForm
-from dashboard.overview_tiles import Tile, change_of, lasting, percent, short
+from dashboard.overview_tiles import Tile, change, lasting, percent, short
 from providers.base import Receipt
 from providers.models import ProviderAccount
 from tracking import ids, metrics
@@ -127,7 +127,7 @@ def _tile(
         written(current.value(name)),
         asked.messages(**({"status": status} if status else {})),
         notes=(f"the list has {never:,} more, never sent",) if never else (),
-        change=change_of(current, before, attrgetter(name), good=good, share=definition.unit == "%"),
+        change=change(current, before, attrgetter(name), good=good, share=definition.unit == "%"),
     )
 
 
