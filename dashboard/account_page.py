@@ -6,21 +6,28 @@ Figures come from the rollups; receipts and failures are looked for in a bounded
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.db import connection
+from django.http import HttpRequest, QueryDict
 
-from dashboard import sparkbars, words
+from dashboard import account_charts, words
+from dashboard.charts import Mark
+from dashboard.filters import codes
 from dashboard.inbound_page import read_receipts
+from dashboard.overview_form import SPANS, ZONE_COOKIE, ZONES, Asked, OverviewForm
+from dashboard.overview_tiles import Tile, change, lasting, percent, short
 from providers.base import Receipt
 from providers.models import ProviderAccount
 from tracking import ids, metrics
-from tracking.figures import DEFINITIONS, Definition, Figures
-from tracking.metrics import Scope, Step
+from tracking.figures import DEFINITIONS, Figures
+from tracking.metrics import Scope
 from tracking.models import Inbound, QueueRow
 
 BOUND = 10_000  # queue rows counted at most
@@ -30,44 +37,17 @@ FAILURES = 1_000  # attempts with a failure that are looked at
 READ = 64 * 1024  # bytes of a request that are read to say what it holds
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
-    key: str
-    title: str
-    span: timedelta
-    step: Step
-
-
-PERIODS = {
-    each.key: each
-    for each in (
-        Period("24h", "24 hours", timedelta(days=1), "hour"),
-        Period("7d", "7 days", timedelta(days=7), "day"),
-    )
-}
-_AS_BEFORE = "as before"  # what is shown of a change that is too small to be told
-# metric, whether more of it is better (None: neither), and what it leads to
-_TILES: tuple[tuple[str, bool | None, str], ...] = (
-    ("health", True, ""),
-    ("sent", None, ""),
-    ("delivery_rate", True, "&status=delivered,read"),
-    ("bounce_rate", False, "&status=bounced"),
-    ("failure_rate", False, "&status=failed"),
-    ("delivery_p95", False, ""),
-    ("attempt_success", True, ""),
-    ("receipt_coverage", True, ""),
+# metric, how it is written, whether more of it is better (1) or less (-1), and the statuses that its list asks for
+_TILES: tuple[tuple[str, Callable[[float | None], str], int, str], ...] = (
+    ("health", percent, 1, ""),
+    ("sent", lambda count: short(int(count or 0)), 0, ""),
+    ("delivery_rate", percent, 1, "delivered,read"),
+    ("bounce_rate", percent, -1, "bounced"),
+    ("failure_rate", percent, -1, "failed"),
+    ("delivery_p95", lasting, -1, "delivered,read"),
+    ("attempt_success", percent, 1, ""),
+    ("receipt_coverage", percent, 1, ""),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    name: str
-    definition: Definition
-    shown: str
-    change: str  # against the period before
-    tone: str  # better, worse or ""
-    query: str
-    note: str = ""  # how its list differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,58 +84,51 @@ class Request:
         return ids.time_of(self.id)
 
 
-def figures(account: ProviderAccount, period: Period) -> dict[str, Any]:
-    now = datetime.now(UTC)
-    scope = Scope(now - period.span, now, account_ids=[account.pk])
-    current, before = metrics.totals(scope), metrics.totals(scope.before())
-    series = metrics.series(scope, period.step, UTC)
+def asked_of(request: HttpRequest, account: ProviderAccount, period: str) -> Asked:
+    """What the overview would be asked for this account alone: the charts and the links are its own."""
+    _, span, step = SPANS[period]
+    now, zone = datetime.now(UTC), request.COOKIES.get(ZONE_COOKIE, "")
+    scope = Scope(now - span, now, account_ids=[account.pk])
+    known, filters = codes(request), {"account": str(account.pk)}
+    form = OverviewForm(QueryDict(), known)
+    return Asked(period, scope, step, ZoneInfo(zone if zone in ZONES else "UTC"), filters, known, form, now)
+
+
+def figures(account: ProviderAccount, asked: Asked, marks: Sequence[Mark]) -> dict[str, Any]:
+    current, before = metrics.totals(asked.scope), metrics.totals(asked.scope.before())
+    series = metrics.series(asked.scope, asked.step, asked.zone, latency=True)
+    charts = account_charts.charts_of(asked, account.pk, series, marks) if current.created else []
     return {
-        "period": period,
-        "periods": PERIODS.values(),
-        "tiles": [_tile(name, good, query, current, before) for name, good, query in _TILES],
-        "chart": sparkbars.chart(series),
-        "tones": [(sparkbars.TONES.get(name, name), name.replace("_", " ")) for name in sparkbars.STACK],
-        "series": series,
+        "asked": asked,
+        "tiles": [_tile(asked, current, before, *each) for each in _TILES],
+        "charts": [(chart, [(f"c-{name}", DEFINITIONS[name]) for name in names]) for chart, names in charts],
+        "figures": {chart.key: chart.figure for chart, _ in charts if not chart.empty},
+        "points": account_charts.points(series),
         "failed_by": sorted(current.attempts_failed_by.items(), key=lambda item: -item[1]),
         "bounced_by": sorted(current.attempts_bounced_by.items(), key=lambda item: -item[1]),
         "attempts": current.attempts_started,
     }
 
 
-def _tile(name: str, good: bool | None, query: str, current: Figures, before: Figures) -> Tile:
+def _tile(
+    asked: Asked,
+    current: Figures,
+    before: Figures,
+    name: str,
+    written: Callable[[float | None], str],
+    good: int,
+    status: str,
+) -> Tile:
     definition = DEFINITIONS[name]
-    value, was = current.value(name), before.value(name)
-    change = _change(value, was, definition.unit)
-    tone = ""
-    if good is not None and value is not None and was is not None and change != _AS_BEFORE:
-        tone = "better" if (value > was) is good else "worse"
     never = current.suppressed + current.expired + current.rejected if name == "failure_rate" else 0
-    note = f"the list has {never:,} more, never sent" if never else ""
-    return Tile(name, definition, shown(value, definition.unit), change, tone, query, note)
-
-
-def shown(value: float | None, unit: str) -> str:
-    if value is None:
-        return "–"
-    if unit == "%":
-        return f"{value * 100:.1f} %"
-    if unit == "s":
-        return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
-    return f"{value:,.0f}"
-
-
-def _change(value: float | None, was: float | None, unit: str) -> str:
-    if value is None:
-        return "nothing to count"
-    if was is None:
-        return "nothing to compare with"
-    if unit == "%":
-        points = (value - was) * 100
-        return f"{points:+.1f} points" if abs(points) >= 0.05 else _AS_BEFORE
-    if not was:
-        return "none before"
-    share = (value - was) / was * 100
-    return f"{share:+.0f} %" if abs(share) >= 0.5 else _AS_BEFORE
+    return Tile(
+        name,
+        definition,
+        written(current.value(name)),
+        asked.messages(**({"status": status} if status else {})),
+        notes=(f"the list has {never:,} more, never sent",) if never else (),
+        change=change(current, before, attrgetter(name), good=good, share=definition.unit == "%"),
+    )
 
 
 def in_flight(account: ProviderAccount) -> tuple[int, int]:

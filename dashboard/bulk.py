@@ -14,13 +14,14 @@ from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Q
+from django.db.models import Q
 
-from dashboard import scope
+from dashboard import dry_run, scope
+from dashboard.dry_run import Counted
 from dashboard.models import BulkKind, BulkOperation, BulkState
 from dashboard.models.bulk import UNFINISHED
 from providers.models import ProviderAccount
-from tracking import ids, jobs
+from tracking import jobs
 from tracking.models import Message
 from tracking.statuses import RETRYABLE_BY_HAND, Status
 
@@ -31,8 +32,6 @@ POSSIBLE: Mapping[str, frozenset[Status]] = {
     BulkKind.RETRY_VIA: RETRYABLE_BY_HAND,
     BulkKind.CANCEL: frozenset({Status.PENDING, Status.PROCESSING}),
 }
-COUNTED = 10_000  # messages that a dry run counts, before it says "at least"
-STEPS = 5  # of scope.LOOKED_THROUGH rows that it looks through
 SAMPLE = 10
 CHOICES = 20  # accounts whose cost is shown, while none is chosen
 
@@ -49,19 +48,22 @@ class Cost:
 
 @dataclass(slots=True)
 class Plan:
-    """What an operation would do. Not exact: there may be more, older than `looked_to`. The costs are alternatives
-    while the account is still to be chosen."""
+    """What an operation would do. Where it is not exact there may be more than what was counted. The costs are
+    alternatives while the account is still to be chosen."""
 
+    counted: Counted
     statuses: Counter[str] = field(default_factory=Counter)
     possible: int = 0
-    exact: bool = True
-    looked_to: datetime | None = None
     sample: list[Message] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
 
     @property
+    def exact(self) -> bool:
+        return self.counted.exact
+
+    @property
     def matched(self) -> int:
-        return self.statuses.total()
+        return self.counted.matched
 
     @property
     def by_status(self) -> list[tuple[str, int]]:
@@ -70,21 +72,15 @@ class Plan:
 
 def plan(found: scope.Scope, kind: BulkKind, *, via: ProviderAccount | None = None) -> Plan:
     """The dry run: counts and costs up to a bound, and the newest messages as a sample. Reads only."""
-    made, through = Plan(), Counter[int | None]()
-    place: UUID | None = None
-    for _ in range(STEPS):
-        step = found.step(place, newest_first=True)
-        groups = step.rows.order_by().values_list("status", "account_id").annotate(Count("pk"))
-        for status, account_id, count in groups:
-            made.statuses[status] += count
-            if status in POSSIBLE[kind]:
-                through[via.pk if via else account_id] += count
+    counted, through = dry_run.count(found), Counter[int | None]()
+    made = Plan(counted)
+    for (status, account_id), count in counted.groups.items():
+        made.statuses[status] += count
+        if status in POSSIBLE[kind]:
+            through[via.pk if via else account_id] += count
+    for rows in counted.parts:
         if len(made.sample) < SAMPLE:
-            made.sample += islice(step.rows.filter(status__in=POSSIBLE[kind])[:SAMPLE], SAMPLE - len(made.sample))
-        place = step.edge
-        if place is None or made.matched >= COUNTED:
-            break
-    made.exact, made.looked_to = place is None, ids.time_of(place) if place else None
+            made.sample += islice(rows.filter(status__in=POSSIBLE[kind])[:SAMPLE], SAMPLE - len(made.sample))
     made.possible = through.total()
     if kind == BulkKind.RETRY_VIA and via is None:  # what it would cost through each that can be chosen
         through = Counter({each.pk: made.possible for each in ProviderAccount.objects.filter(enabled=True)[:CHOICES]})

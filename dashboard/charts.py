@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
-from math import floor
+from math import floor, log10
 from typing import Any, Literal
 
 Figure = dict[str, Any]  # data, layout: JSON
@@ -33,6 +33,13 @@ _HOVER = {
     "s": "%{y:.3~s}s",
 }
 _WHEN = "%{x|%a %-d %b, %H:%M}"
+# Where the axis of delivery times has a line.
+SECONDS = {
+    **{0.02: "20 ms", 0.05: "50 ms", 0.1: "0.1 s", 0.2: "0.2 s", 0.5: "0.5 s"},
+    **{1.0: "1 s", 2.0: "2 s", 5.0: "5 s", 10.0: "10 s", 20.0: "20 s", 60.0: "1 min", 120.0: "2 min", 300.0: "5 min"},
+    **{600.0: "10 min", 1_800.0: "30 min", 3_600.0: "1 h", 10_800.0: "3 h", 43_200.0: "12 h", 86_400.0: "1 d"},
+    **{259_200.0: "3 d", 864_000.0: "10 d"},
+}
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -72,7 +79,7 @@ def stacked(begins: Sequence[datetime], until: datetime, traces: Sequence[Trace]
 def lines(
     begins: Sequence[datetime], until: datetime, traces: Sequence[Trace], *, link: str, unit: Unit = "%"
 ) -> Figure:
-    """Lines over time; shares are drawn up to 100 %, from as far down as there are any."""
+    """Lines over time; shares are drawn up to 100 %, from as far down as there are any; seconds on a log axis."""
     x = [_wall(begin) for begin in begins]
     drawn = [
         _trace(
@@ -88,9 +95,21 @@ def lines(
         )
         for each in traces
     ]
-    lowest = min((value for each in traces for value in each.values if value is not None), default=0.0)
-    shares = {"tickformat": ".0%", "range": [min(0.9, floor(lowest * 10) / 10) - 0.01, 1.01]}
-    return _over_time(begins, until, drawn, link, yaxis=shares if unit == "%" else {"rangemode": "tozero"})
+    known = [value for each in traces for value in each.values if value is not None]
+    axis: dict[str, Any] = {"rangemode": "tozero"}
+    if unit == "%":
+        axis = {"tickformat": ".0%", "range": [min(0.9, floor(min(known, default=0.0) * 10) / 10) - 0.01, 1.01]}
+    if unit == "s":
+        axis = _axis_of_seconds(known)
+    return _over_time(begins, until, drawn, link, yaxis=axis)
+
+
+def _axis_of_seconds(known: Sequence[float]) -> dict[str, Any]:
+    """From one of SECONDS to another, so that two of them at least are to be read."""
+    shown, words = list(SECONDS), list(SECONDS.values())
+    low = max((each for each in shown if each <= min(known, default=1)), default=shown[0])
+    high = min((each for each in shown if each > max(known, default=1)), default=shown[-1])
+    return {"type": "log", "tickvals": shown, "ticktext": words, "range": [log10(low) - 0.02, log10(high)]}
 
 
 def bars(

@@ -142,14 +142,14 @@ def _read_figures(found: Overview, receipts: Receipts | None) -> None:
     found.findings = _findings(asked, total, read.accounts)
     found.enough, found.judged = total.created > 0, total.sent >= diagnosis.ENOUGH
     found.charts = overview_charts.charts_of(
-        asked, read.series, read.accounts, read.heat, _marks(found.incidents, asked)
+        asked, read.series, read.accounts, read.heat, marks(found.incidents, asked)
     )
     found.providers = overview_tables.providers(asked, read.accounts, read.series, found.lanes)
     found.reasons = overview_tables.reasons(asked, read.accounts)
-    found.bouncers = _kept("bouncers", asked, lambda: _bouncers(asked))
+    found.bouncers = _kept("bouncers", asked, lambda: _bouncers(asked)) if found.enough else []
 
 
-def _marks(found: Sequence[Incident], asked: Asked) -> list[Mark]:
+def marks(found: Sequence[Incident], asked: Asked) -> list[Mark]:
     """Incidents as they are drawn on the charts."""
     return [
         Mark(max(each.opened_at, asked.scope.since), min(each.closed_at or asked.now, asked.scope.until), each.name)
@@ -159,12 +159,14 @@ def _marks(found: Sequence[Incident], asked: Asked) -> list[Mark]:
 
 def _read(asked: Asked) -> Read:
     maturities = _kept_for("maturity", "", metrics.maturity)
+    accounts = metrics.by(asked.scope, "account")
     return Read(
-        accounts=metrics.by(asked.scope, "account"),
+        accounts=accounts,
         totals=metrics.totals_matured(asked.scope, maturities),
         before=metrics.totals(asked.scope.before()),
         series=metrics.series_by(asked.scope, "account", asked.step, asked.zone),
-        heat=_kept("heat", asked, lambda: metrics.series(_week(asked.scope), "hour", asked.zone)),
+        # that there is nothing is not kept: it ends when the first message comes
+        heat=_kept("heat", asked, lambda: metrics.series(_week(asked.scope), "hour", asked.zone)) if accounts else [],
     )
 
 

@@ -80,7 +80,7 @@ def _pattern(place: int) -> str:
     return PATTERNS[(place + place // len(PALETTE)) % len(PATTERNS)]
 
 
-def _of_time(asked: Asked, series: Mapping[Key, Series], marks: Sequence[Mark]) -> list[Chart]:
+def of_time(asked: Asked, series: Mapping[Key, Series], marks: Sequence[Mark]) -> list[Chart]:
     begins = [begin.astimezone(asked.zone) for begin, _ in next(iter(series.values()), [])]
     every = together(len(begins))
     volume, rates = _volume(asked, series, len(begins)), _rates(asked, series, every)
@@ -264,7 +264,7 @@ def charts_of(
     marks: Sequence[Mark],
 ) -> list[Chart]:
     return [
-        *_of_time(asked, series, marks),
+        *of_time(asked, series, marks),
         _latency(asked, accounts),
         *_of_classes(asked, accounts),
         _heat(asked, week),

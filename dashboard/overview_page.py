@@ -16,8 +16,8 @@ from dashboard import first_steps, overview, overview_form
 from dashboard.overview_form import ZONE_COOKIE, Asked, OverviewForm
 from tracking.metrics import DEFINITIONS
 
-LOADING = "sample"  # in the session of who has pressed the button
-MAY_LOAD = ("tracking.add_project", "providers.add_provideraccount")
+LOADING = "sample"  # in the session of who has pressed the button: with which moment the history ends
+MAY_LOAD = ("tracking.add_project", "providers.add_provideraccount", "dashboard.add_alertrule")
 BESIDE = frozenset({"e"})  # Django's admin says by it that a list's address was wrong
 NAMED = 5  # unknown filters, at most
 A_YEAR = 365 * 86_400
@@ -26,8 +26,8 @@ A_YEAR = 365 * 86_400
 def context(request: HttpRequest) -> dict[str, Any]:
     asked = overview_form.read(request)
     found = overview.read(request.user, asked)
-    if request.session.get(LOADING):
-        found.sample = first_steps.progress()
+    if until := request.session.get(LOADING):
+        found.sample = first_steps.progress(until)
     return {
         "o": found,
         "asked": asked,
@@ -62,8 +62,8 @@ def live(request: HttpRequest) -> HttpResponse:
 def load_sample(request: HttpRequest) -> HttpResponse:
     if not _may_load(request):
         raise PermissionDenied
-    if first_steps.begin():
-        request.session[LOADING] = True
+    if until := first_steps.begin():
+        request.session[LOADING] = until
         notices.success(request, "Sample traffic is being loaded: the page fills by itself.")
     else:
         notices.warning(request, "There are messages already: sample traffic is for an empty installation.")

@@ -19,8 +19,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
-from dashboard import account_page
+from dashboard import account_page, incidents, overview, overview_form
 from dashboard.admin.account_actions import RESET, TEMPLATES, TEST, AccountActions, page_url, rotating
+from dashboard.charts import Mark
 from dashboard.filters import ListedFiltersOnly
 from dashboard.forms import CLEAR, RotateForm, TestSendForm, account_form, field_name
 from dashboard.templatetags.postroom import tag
@@ -215,11 +216,11 @@ class AccountAdmin(AccountActions, ListedFiltersOnly, admin.ModelAdmin):  # type
     @method_decorator(require_safe)
     def page(self, request: HttpRequest, pk: int) -> HttpResponse:
         account = self._viewed(request, pk)
-        chosen = request.GET.get("period", "24h")
-        period = account_page.PERIODS.get(chosen)
-        if period is None:
+        chosen = request.GET.get("period", overview_form.USUAL)
+        if chosen not in overview_form.SPANS:
             notices.warning(request, f"There is no period “{chosen[:50]}”: these are 24 hours.")
-            period = account_page.PERIODS["24h"]
+            chosen = overview_form.USUAL
+        asked = account_page.asked_of(request, account, chosen)
         going, waiting = account_page.in_flight(account)
         can_change = self.has_change_permission(request, account)
         context = {
@@ -242,9 +243,16 @@ class AccountAdmin(AccountActions, ListedFiltersOnly, admin.ModelAdmin):  # type
             "bound": account_page.BOUND,
             "messages_url": f"{reverse('admin:tracking_message_changelist')}?account={account.pk}",
             "inbound_url": f"{reverse('admin:tracking_inbound_changelist')}?account={account.pk}",
-            **account_page.figures(account, period),
+            "periods": [(key, text) for key, (text, _, _) in overview_form.SPANS.items()],
+            **account_page.figures(account, asked, self._incidents(request, asked)),
         }
         return TemplateResponse(request, f"{TEMPLATES}page.html", context)
+
+    def _incidents(self, request: HttpRequest, asked: overview_form.Asked) -> list[Mark]:
+        if not request.user.has_perm("dashboard.view_incident"):
+            return []
+        scope = asked.scope
+        return overview.marks(incidents.incidents_between(scope.since, scope.until, scope), asked)
 
     @method_decorator(require_safe)
     def receipts(self, request: HttpRequest, pk: int) -> HttpResponse:

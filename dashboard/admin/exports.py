@@ -17,14 +17,14 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from dashboard import actions, audit, filters, scope
+from dashboard import actions, audit, dry_run, filters, scope
 from dashboard.admin.readonly import SHORT_ID, ReadOnlyAdmin
 from dashboard.export_form import ExportForm
 from dashboard.scope_form import as_text
 from dashboard.templatetags.postroom import moment, tag
 from tracking.export_columns import COLUMNS
 from tracking.models import Export, ExportFormat, Project
-from tracking.services import export_links, export_work, exports
+from tracking.services import export_links, exports
 from tracking.services.act import Refused
 
 TONES = {
@@ -106,8 +106,8 @@ class ExportAdmin(ReadOnlyAdmin):
         else:
             if posted and form.is_valid() and (made := self._start(request, found, form)):
                 return redirect("admin:tracking_export_change", made.pk)
-            about = export_work.estimate(found)
-            context |= {"about": about, "query": found.query, "values": found.words, "columns": COLUMNS}
+            counted = dry_run.count(found)
+            context |= {"counted": counted, "query": found.query, "values": found.words, "columns": COLUMNS}
         return TemplateResponse(request, "admin/tracking/export/plan.html", context)
 
     def _start(self, request: HttpRequest, found: scope.Scope, form: ExportForm) -> Export | None:

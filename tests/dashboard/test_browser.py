@@ -174,3 +174,24 @@ def test_a_line_over_time_leads_to_its_own_provider(chromium, live_server, proje
         clicked += 1
     assert clicked > 1
     page.context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_lines_of_an_account_lead_to_its_own_messages(chromium, live_server, project, width):
+    visit = Visit(chromium, live_server.url, width=width)
+    page, account = visit.page, ProviderAccount.objects.get(code="sandbox-mail")
+    for chart, status in (("delivery", None), ("latency", ["delivered,read"])):
+        page.goto(f"{live_server.url}/admin/providers/provideraccount/{account.pk}/")
+        page.locator(f"#chart-{chart} .main-svg").first.scroll_into_view_if_needed()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        name = page.evaluate(f"document.querySelector('#chart-{chart}').data.at(-1).name")
+        at = page.evaluate(LARGEST, [chart, name])
+        page.mouse.move(*at)
+        page.mouse.click(*at)
+        page.wait_for_url("**/admin/tracking/message/**")
+        query = parse_qs(urlsplit(page.url).query)
+        assert (query["account"], query.get("status")) == ([str(account.pk)], status)
+        assert {"since", "until"} <= set(query)
+        assert page.locator("#result_list tbody tr").count() >= 1
+    assert visit.complaints == []
+    page.context.close()

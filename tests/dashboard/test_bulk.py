@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django_q.models import OrmQ
 
-from dashboard import bulk, bulk_work, scope, tasks
+from dashboard import bulk, bulk_work, dry_run, scope, tasks
 from dashboard.models import BulkItem, BulkKind, BulkOperation
 from tests import database
 from tests.builders import make_account, make_message, make_project
@@ -84,11 +84,11 @@ def test_the_dry_run_counts_samples_and_says_the_cost(project):
 
 def test_the_dry_run_looks_a_bounded_way(project, monkeypatch):
     monkeypatch.setattr(selection, "LOOKED_THROUGH", 2)
-    monkeypatch.setattr(bulk, "STEPS", 2)
+    monkeypatch.setattr(dry_run, "STEPS", 2)
     failed(project, 6)
     made = bulk.plan(scope.read(""), BulkKind.RETRY)
     assert (made.matched, made.exact) == (4, False)
-    assert made.looked_to is not None
+    assert made.counted.looked_to is not None
 
 
 # --- one of a kind

@@ -47,11 +47,22 @@ def test_no_figures_make_charts_without_error():
     for figure in (
         charts.stacked([], UNTIL, [], link=""),
         charts.lines([], UNTIL, [], link=""),
+        charts.lines([], UNTIL, [], link="", unit="s"),
         charts.bars([], [], link="", unit="s"),
         charts.heat({}),
     ):
         json.dumps(figure)
     assert charts.sparkline([None, None]) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"), [([1.2, 1.9], 1, 2), ([0.2, 240.0], 0.2, 300), ([0.0001, 9e9], 0.02, 864_000)]
+)
+def test_an_axis_of_times_goes_from_one_line_to_another(values, low, high):
+    drawn = charts.lines(BEGINS[:2], UNTIL, [Trace("p95", values, "--p-95")], link="/l", unit="s")
+    axis = drawn["layout"]["yaxis"]
+    assert [10**each for each in axis["range"]] == [pytest.approx(low, rel=0.05), pytest.approx(high, rel=0.05)]
+    assert len(axis["tickvals"]) == len(axis["ticktext"])
 
 
 def test_a_sparkline_breaks_where_there_is_nothing():

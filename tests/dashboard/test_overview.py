@@ -15,15 +15,17 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils.module_loading import import_string
 from django_q.models import OrmQ
 
 from config.static import QuickCompressor
-from dashboard import diagnosis, first_steps, overview
-from dashboard.models import Incident
+from dashboard import diagnosis, first_steps, overview, overview_page
+from dashboard.models import AlertRule, Incident
 from dashboard.overview_tiles import Tile
 from providers.models import Circuit, ProviderAccount
 from tests.builders import make_account, make_counts, make_message, make_project
 from tests.dashboard.people import staff, superuser, text
+from tracking import weather
 from tracking.counters import LATENCY, latency_bin
 from tracking.models import Heartbeat, Message, Project, QueueRow, Switch
 from tracking.services import check, history
@@ -317,29 +319,94 @@ def test_a_provider_has_one_colour_and_leads_to_its_page(client):
 # --- an empty installation
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small sample, without the pace of a demonstration."""
+    for name, value in {"DAYS": 3, "MESSAGES": 90, "LIVE": 12, "PACE": 0.0}.items():
+        monkeypatch.setattr(first_steps, name, value)
+    monkeypatch.setattr(history, "CAMPAIGN_SHARE", 0.3)
+
+
+def press(client: Client) -> int:
+    """The button; with which moment the history ends."""
+    assert client.post("/admin/overview/sample/").status_code == 302
+    return int(client.session[overview_page.LOADING])
+
+
+def tasks() -> list[tuple]:
+    """What is enqueued, oldest first; taken out of the queue."""
+    found = [row.task["args"] for row in OrmQ.objects.order_by("pk")]
+    OrmQ.objects.all().delete()
+    return found
+
+
+def work_off() -> None:
+    while found := tasks():
+        for task, *numbers in found:
+            import_string(task)(*numbers)
+
+
 def test_an_empty_installation_says_what_to_do_and_loads_a_sample(client):
     page = text(client.get(PAGE))
     assert "what to do first" in page
     assert "Load sample traffic" in page
     assert client.get("/admin/overview/sample/").status_code == 405
     assert OrmQ.objects.count() == 0
-    assert client.post("/admin/overview/sample/").status_code == 302
-    assert OrmQ.objects.count() == 1
-    assert f"0 of {first_steps.SAMPLE}" in text(client.get(PAGE))
+    until = press(client)
+    assert tasks() == [("dashboard.first_steps.load", until, 0)]
+    page = text(client.get(PAGE))
+    assert "0 of 14 days of history" in page and "the workers are silent" in page
+    assert "Load sample traffic" not in page
 
 
-def test_the_sample_comes_in_slices_and_ends(client):
-    client.post("/admin/overview/sample/")
-    first_steps.load(0)
-    first_steps.load(first_steps.SLICE)
-    progress = first_steps.progress()
-    assert progress is not None and 100 <= progress.done <= 2 * first_steps.SLICE
-    assert f"{progress.done} of {first_steps.SAMPLE}" in text(client.get(LIVE))
-    before = OrmQ.objects.count()
-    first_steps.load(first_steps.SAMPLE - first_steps.SLICE)
-    assert OrmQ.objects.count() == before  # the last slice enqueues none
-    assert client.post("/admin/overview/sample/").status_code == 302  # pressed twice
-    assert OrmQ.objects.count() == before
+@pytest.mark.django_db(transaction=True)
+def test_the_sample_is_history_day_by_day_and_then_messages_of_now(client, quick):
+    until = press(client)
+    first_steps.load(until, 0)
+    assert "1 of 3 days of history" in text(client.get(LIVE))
+    assert "2 of 3 days" not in text(client.get(LIVE))
+    first_steps.load(until, 1)
+    assert "2 of 3 days of history" in text(client.get(LIVE))
+    first_steps.load(until, 2)
+    OrmQ.objects.all().delete()
+    campaign = Message.objects.filter(category=weather.BAD_CAMPAIGN, status="bounced")
+    assert campaign.exists() and AlertRule.objects.exists()
+    first_steps.send(0)
+    assert "5 of 12 messages of now" in text(client.get(LIVE))
+    work_off()
+    assert first_steps.progress(until) is None
+    assert QueueRow.objects.count() == 12  # the dispatch loop has not run
+    assert list(check.differences()) == []
+
+
+def test_pressed_twice_the_sample_comes_once(client, quick):
+    first, second = press(client), press(staff(*overview_page.MAY_LOAD))
+    assert len(OrmQ.objects.all()) == 2
+    first_steps.load(first, 0)
+    first_steps.load(first, 0)  # the same task once more, because its worker died
+    first_steps.load(second + 3, 0)
+    assert [numbers[1:] for numbers in tasks()[2:]] == [(first, 1)]
+    OrmQ.objects.all().delete()
+    before = Message.objects.count()
+    client.post("/admin/overview/sample/")  # there are messages by now
+    assert (Message.objects.count(), OrmQ.objects.count()) == (before, 0)
+
+
+def test_no_sample_goes_to_a_project_with_messages(client, quick):
+    until = press(client)
+    OrmQ.objects.all().delete()
+    call_command("seed_demo", verbosity=0)
+    make_message(Project.objects.get(code="demo"))  # a real one, before the worker came to the sample
+    first_steps.load(until, 0)
+    assert (Message.objects.count(), OrmQ.objects.count()) == (1, 0)
+    assert "There are messages already" in text(client.post("/admin/overview/sample/", follow=True))
+    assert OrmQ.objects.count() == 0
+
+
+def test_a_sample_that_never_comes_is_not_waited_for_for_ever(client):
+    until = press(client)
+    assert first_steps.progress(until) is not None
+    assert first_steps.progress(until - int(first_steps.GIVEN_UP.total_seconds())) is None
 
 
 def test_the_sample_needs_its_permissions():

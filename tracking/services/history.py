@@ -1,5 +1,6 @@
 """Two weeks of made-up history for a demonstration: the facts are invented, what follows from them (statuses, events,
-metrics) is recorded by the code that real ones go through. Called by the command `seed_history` alone."""
+metrics) is recorded by the code that real ones go through. Called by the command `seed_history`, and day by day by the
+console's button for an empty installation."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ from tracking.statuses import Decision, Fact, FactKind, Status
 from tracking.traffic import Notification, Traffic, rhythm
 
 MINUTE = timedelta(minutes=1)
+DAY = 24 * 60  # minutes
 CHUNK = 1_000  # messages in one transaction
 ATTEMPTS = 4
 WAITS = (2.0, 9.0, 40.0)  # seconds before the next attempt
@@ -46,14 +48,41 @@ class Letter:
         return self.notification["recipient"] in DEAD
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Which history: so many days, with about so many messages, that end with `until`."""
+
+    days: int
+    messages: int
+    until: datetime
+
+    def begin_of(self, day: int) -> datetime:
+        """Days are counted from the oldest, which is 0."""
+        return self.until.astimezone(UTC) - timedelta(days=self.days - day)
+
+
 def write(*, project: Project, accounts: Sequence[ProviderAccount], days: int, messages: int, until: datetime) -> int:
     """How many were written. `until`: the moment with which the history ends."""
-    random = Random(7)
+    past = Past(days, messages, until)
+    make_room(past=past)
+    written = sum(write_day(project=project, accounts=accounts, past=past, day=day) for day in range(days))
+    while rollup.fold():
+        pass
+    return written
+
+
+def make_room(*, past: Past) -> None:
+    """To be called before the first day, outside of a transaction."""
+    partitions.ensure(past.begin_of(0), past.until)
+
+
+def write_day(*, project: Project, accounts: Sequence[ProviderAccount], past: Past, day: int) -> int:
+    """One day of it, the same at every call. How many were written."""
+    random = Random(f"day {day}")
     by_code = {account.code: account for account in accounts}
     first = {account.channel: account for account in reversed(accounts)}
-    partitions.ensure(until - timedelta(days=days), until)
     written = 0
-    letters = _letters(random, until, days, messages)
+    letters = _letters(random, past, day)
     while chunk := list(islice(letters, CHUNK)):
         with transaction.atomic():
             work, bodies = Record([]), dict[UUID, dict[str, Any]]()
@@ -61,29 +90,26 @@ def write(*, project: Project, accounts: Sequence[ProviderAccount], days: int, m
                 wanted = letter.notification
                 account = by_code.get(wanted.get("provider", "")) or first.get(wanted["channel"])
                 if account:
-                    row = _live(work, random, letter, project, account, until)
+                    row = _live(work, random, letter, project, account, past.until)
                     bodies[row.id] = {**wanted["content"], "subject": wanted.get("subject", "")}
             work.save([store.contents(bodies)])
         written += len(bodies)
-    while rollup.fold():
-        pass
     return written
 
 
 # --- what came in, and when
 
 
-def _letters(random: Random, until: datetime, days: int, messages: int) -> Iterator[Letter]:
+def _letters(random: Random, past: Past, day: int) -> Iterator[Letter]:
     """In the order of time, at a rate that goes by the hour and the weekday."""
     traffic = Traffic(random)
     traffic.kinds = [kind for kind in traffic.kinds if not kind.campaign]
-    begin = (until - timedelta(days=days)).astimezone(UTC)
-    minutes = [begin + MINUTE * number for number in range(days * 24 * 60)]
-    weights = [rhythm(minute) for minute in minutes]
-    mean = messages * (1 - CAMPAIGN_SHARE) / sum(weights)
-    sale = until - CAMPAIGN_AGO
-    each_minute = messages * CAMPAIGN_SHARE / (CAMPAIGN_LASTS / MINUTE)
-    for minute, weight in zip(minutes, weights, strict=True):
+    weights = [rhythm(past.begin_of(0) + MINUTE * number) for number in range(past.days * DAY)]
+    mean = past.messages * (1 - CAMPAIGN_SHARE) / sum(weights)
+    sale = past.until - CAMPAIGN_AGO
+    each_minute = past.messages * CAMPAIGN_SHARE / (CAMPAIGN_LASTS / MINUTE)
+    for number, weight in enumerate(weights[day * DAY : (day + 1) * DAY]):
+        minute = past.begin_of(day) + MINUTE * number
         for at in _moments(random, minute, mean * weight):
             parcel = traffic.next(at)
             if not parcel.malformed:
