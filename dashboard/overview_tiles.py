@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 from django.urls import reverse
@@ -85,11 +86,7 @@ def _of_messages(asked: Asked, totals: Matured, before: Figures) -> list[Tile]:
     rates = [(name, total.bounce_rate_of(name)) for name in total.bounced_by]
     classes = sorted(((rate, name) for name, rate in rates if rate), reverse=True)
     never = total.suppressed + total.expired + total.rejected  # they end as failed, and are no failures of delivery
-    compared = min(total.sent, before.sent) >= ENOUGH
-
-    def change(of: Callable[[Figures], float | None], *, good: int, share: bool = True) -> Change | None:
-        now, then = of(total), of(before)
-        return _change(now, then, good=good, share=share) if compared and now is not None and then else None
+    compared = partial(change, total, before)
 
     return [
         Tile(
@@ -98,7 +95,7 @@ def _of_messages(asked: Asked, totals: Matured, before: Figures) -> list[Tile]:
             short(total.created),
             asked.messages(),
             notes=(f"{total.sent:,} sent", f"{total.in_flight:,} in flight"),
-            change=change(lambda each: float(each.created), good=0, share=False),
+            change=compared(lambda each: float(each.created), good=0, share=False),
         ),
         Tile(
             "delivery_rate",
@@ -106,7 +103,7 @@ def _of_messages(asked: Asked, totals: Matured, before: Figures) -> list[Tile]:
             percent(total.delivery_rate),
             asked.messages(status="delivered,read"),
             notes=("to date", f"matured {percent(matured.delivery_rate)}"),
-            change=change(lambda each: each.delivery_rate, good=1),
+            change=compared(lambda each: each.delivery_rate, good=1),
         ),
         Tile(
             "bounce_rate",
@@ -114,7 +111,7 @@ def _of_messages(asked: Asked, totals: Matured, before: Figures) -> list[Tile]:
             percent(total.bounce_rate),
             asked.messages(status="bounced"),
             notes=tuple(f"{name} {percent(rate)}" for rate, name in classes[:3]) or ("none",),
-            change=change(lambda each: each.bounce_rate, good=-1),
+            change=compared(lambda each: each.bounce_rate, good=-1),
         ),
         Tile(
             "failure_rate",
@@ -122,14 +119,14 @@ def _of_messages(asked: Asked, totals: Matured, before: Figures) -> list[Tile]:
             percent(total.failure_rate),
             asked.messages(status="failed"),
             notes=(f"{total.failed:,} messages", *([f"the list has {never:,} more, never sent"] if never else [])),
-            change=change(lambda each: each.failure_rate, good=-1),
+            change=compared(lambda each: each.failure_rate, good=-1),
         ),
         Tile(
             "delivery_p50",
             DEFINITIONS["delivery_p50"],
             *_seconds(total.delivery_p50, asked.messages(status="delivered,read")),
-            notes=(f"p95 {lasting(total.delivery_p95)}",),
-            change=change(lambda each: each.delivery_p50, good=-1, share=False),
+            notes=(f"p95 {lasting(total.delivery_p95)}", f"p99 {lasting(total.delivery_p99)}"),
+            change=compared(lambda each: each.delivery_p50, good=-1, share=False),
         ),
         Tile(
             "slow_ratio",
@@ -137,7 +134,7 @@ def _of_messages(asked: Asked, totals: Matured, before: Figures) -> list[Tile]:
             percent(total.slow_ratio),
             asked.messages(status="processing,sent"),
             notes=(f"{total.late:,} late", f"{total.overdue:,} overdue"),
-            change=change(lambda each: each.slow_ratio, good=-1),
+            change=compared(lambda each: each.slow_ratio, good=-1),
             leads="show those that are still on their way, overdue ones among them; late ones have arrived",
         ),
     ]
@@ -175,15 +172,28 @@ def _incidents(incidents: Sequence[Incident]) -> Tile:
     )
 
 
-def _change(now: float, then: float, *, good: int, share: bool) -> Change:
-    """`good`: 1 where more is better, -1 where less is, 0 where neither."""
+def change(
+    total: Figures,
+    before: Figures,
+    of: Callable[[Figures], float | None],
+    *,
+    good: int,
+    share: bool = True,
+    small: float = SMALL,
+) -> Change | None:
+    """Against the period before; None where there is nothing to compare. `good`: 1 where more is better, -1 where less
+    is, 0 where neither; `small`: a share's change that is called none."""
+    now, then = of(total), of(before)
+    if min(total.sent, before.sent) < ENOUGH or now is None or then is None or not (share or then):
+        return None
     difference = now - then if share else now / then - 1
-    if abs(difference) < (SMALL if share else 0.02):
+    if abs(difference) < (small if share else 0.02):
         return Change("", "=", "the same", "same")
     text = f"{abs(difference) * 100:.1f} points" if share else f"{abs(difference) * 100:.0f} %"
     sign = "▲" if difference > 0 else "▼"
     if not good:
-        return Change(text, sign, "more" if difference > 0 else "fewer", "same")
+        more, fewer = ("higher", "lower") if share else ("more", "fewer")
+        return Change(text, sign, more if difference > 0 else fewer, "same")
     tone: Literal["better", "worse"] = "better" if difference * good > 0 else "worse"
     return Change(text, sign, tone, tone)
 

@@ -24,6 +24,7 @@ from dashboard.alert_form import MUTE, MuteForm, RuleForm
 from dashboard.alert_kinds import KINDS, shown
 from dashboard.models import AlertRule, Incident
 from dashboard.templatetags.postroom import moment, tag
+from tracking.metrics import DEFINITIONS
 
 TONES = {"critical": ("failed", "▲"), "warning": ("bounced", "!"), "info": ("processing", "i")}
 MUTE_RULE = "dashboard.mute_alertrule"
@@ -108,7 +109,7 @@ class AlertRuleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "rule": rule,
             "add": add,
             "may": may,
-            "kinds": [kind for kind in KINDS.values() if not kind.built_in],
+            "kinds": [(kind, DEFINITIONS.get(kind.metric)) for kind in KINDS.values() if not kind.built_in],
             **(self._now(request, rule) if not add else {}),
         }
         if valid:
