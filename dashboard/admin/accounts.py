@@ -23,7 +23,7 @@ from dashboard import account_page
 from dashboard.admin.account_actions import RESET, TEMPLATES, TEST, AccountActions, page_url, rotating
 from dashboard.filters import ListedFiltersOnly
 from dashboard.forms import CLEAR, RotateForm, TestSendForm, account_form, field_name
-from dashboard.templatetags.postroom import tag
+from dashboard.templatetags.postroom import clipped, tag
 from providers import base, registry
 from providers.models import Circuit, ProviderAccount
 from providers.vault import SealBroken
@@ -70,7 +70,7 @@ def described(kind: str) -> dict[str, Any] | None:
 
 @admin.register(ProviderAccount)
 class AccountAdmin(AccountActions, ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("code", "kind", "channel", "state", "rate", "in_flight", "weight", "price")
+    list_display = ("shown_code", "kind", "channel", "state", "rate", "in_flight", "weight", "price")
     list_filter = ("channel", "kind", "enabled")
     list_select_related = ("circuit",)
     search_fields = ("code", "name")
@@ -86,6 +86,10 @@ class AccountAdmin(AccountActions, ListedFiltersOnly, admin.ModelAdmin):  # type
         return False  # messages refer to it for ever: it is disabled instead
 
     # --- the list
+
+    @admin.display(description="code", ordering="code")
+    def shown_code(self, account: ProviderAccount) -> SafeString:
+        return clipped(account.code)
 
     @admin.display(description="state")
     def state(self, account: ProviderAccount) -> SafeString:
