@@ -23,6 +23,7 @@ from dashboard import account_page
 from dashboard.admin.account_actions import RESET, TEMPLATES, TEST, AccountActions, page_url, rotating
 from dashboard.filters import ListedFiltersOnly
 from dashboard.forms import CLEAR, RotateForm, TestSendForm, account_form, field_name
+from dashboard.telling import TellingChangeList
 from dashboard.templatetags.postroom import clipped, tag
 from providers import base, registry
 from providers.models import Circuit, ProviderAccount
@@ -32,7 +33,7 @@ from tracking.models import Grant
 from tracking.services import route
 
 
-class Accounts(ChangeList):
+class Accounts(TellingChangeList):
     def url_for_result(self, result: Any) -> str:
         return page_url(result)
 

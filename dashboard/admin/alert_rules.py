@@ -23,6 +23,7 @@ from dashboard import actions, alert_preview, chart, incidents, message_list
 from dashboard.alert_form import MUTE, MuteForm, RuleForm
 from dashboard.alert_kinds import KINDS, shown
 from dashboard.models import AlertRule, Incident
+from dashboard.telling import Telling
 from dashboard.templatetags.postroom import moment, tag
 from tracking.metrics import DEFINITIONS
 
@@ -31,7 +32,7 @@ MUTE_RULE = "dashboard.mute_alertrule"
 
 
 @admin.register(AlertRule)
-class AlertRuleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class AlertRuleAdmin(Telling, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("name", "kind_shown", "state", "seen", "limit", "window_shown", "severity_shown", "checked")
     list_per_page = 100
     show_full_result_count = False
