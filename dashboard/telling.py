@@ -64,8 +64,7 @@ class TellingChangeList(ChangeList):
         shown = {name for spec in found[0] for name in spec.expected_parameters()}
         self._refuse(request, left - shown - self.beside, possible)  # Django hides filters by what is alike in all rows
         for spec in found[0]:
-            if isinstance(spec, FieldListFilter):
-                self._check(request, spec)
+            self._check(request, spec)
         return found if left == set(self.filter_params) else super().get_filters(request)
 
     def _known(self, request: HttpRequest) -> list[list[str]]:
@@ -82,8 +81,12 @@ class TellingChangeList(ChangeList):
                 found.append([each.parameter_name])
         return found
 
-    def _check(self, request: HttpRequest, spec: FieldListFilter) -> None:
-        if spec.used_parameters and not any(choice["selected"] for choice in spec.choices(self)):
+    def _check(self, request: HttpRequest, spec: Any) -> None:
+        """A Pick has said by itself what is wrong with its value."""
+        if not isinstance(spec, FieldListFilter):
+            if spec.value() is None:
+                self._drop(spec.parameter_name)
+        elif spec.used_parameters and not any(choice["selected"] for choice in spec.choices(self)):
             for name in spec.used_parameters:
                 impossible(request, self.filter_params[name][-1], str(spec.title))
                 self._drop(name)

@@ -21,7 +21,7 @@ from django.utils.safestring import SafeString
 
 from dashboard import actions, alert_preview, chart, incidents, message_list
 from dashboard.alert_form import MUTE, MuteForm, RuleForm
-from dashboard.alert_kinds import KINDS, shown
+from dashboard.alert_kinds import KINDS, example, limit, shown
 from dashboard.models import AlertRule, Incident
 from dashboard.telling import Telling
 from dashboard.templatetags.postroom import moment, tag
@@ -110,7 +110,9 @@ class AlertRuleAdmin(Telling, admin.ModelAdmin):  # type: ignore[type-arg]
             "rule": rule,
             "add": add,
             "may": may,
-            "kinds": [(kind, DEFINITIONS.get(kind.metric)) for kind in KINDS.values() if not kind.built_in],
+            "kinds": [
+                (kind, DEFINITIONS.get(kind.metric), example(key)) for key, kind in KINDS.items() if not kind.built_in
+            ],
             **(self._now(request, rule) if not add else {}),
         }
         if valid:
@@ -181,5 +183,4 @@ def value_of(rule: AlertRule) -> str:
 
 
 def limit_of(rule: AlertRule) -> str:
-    value = shown(rule.kind, rule.threshold).removeprefix("+")
-    return f"below {value}" if rule.shape.low else f"± {value}" if rule.kind == "anomaly" else f"from {value}"
+    return limit(rule.kind, rule.threshold)
