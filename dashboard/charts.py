@@ -203,7 +203,9 @@ def sparkline(values: Sequence[Number], *, width: int = 96, height: int = 22) ->
 
 
 def _filled(each: Trace) -> dict[str, Any]:
-    return {"color": each.colour, "pattern": {"shape": each.pattern, **_FINE}}
+    """Its own pattern, or that of the status whose colour it has."""
+    shape = each.pattern or STATUS_PATTERNS.get(each.colour.removeprefix("--s-"), "")
+    return {"color": each.colour, "pattern": {"shape": shape, **_FINE}}
 
 
 def _trace(each: Trace, *, unit: Unit, **rest: Any) -> dict[str, Any]:

@@ -121,9 +121,8 @@ def _volume(asked: Asked, series: Mapping[Key, Series], length: int) -> list[tup
     for name, (sign, tone, status) in STATES.items():
         values = [step[name] for step in steps]
         if total := sum(values):
-            pattern = STATUS_PATTERNS[tone]
-            trace = Trace(name, values, f"--s-{tone}", {"status": status}, pattern=pattern)
-            swatch = Swatch(f"fill-{tone}", pattern)
+            trace = Trace(name, values, f"--s-{tone}", {"status": status})
+            swatch = Swatch(f"fill-{tone}", STATUS_PATTERNS[tone])
             entry = Entry(name, f"{total:,}", asked.messages(status=status), swatch, sign)
             found.append((trace, entry))
     return found

@@ -141,6 +141,14 @@ def test_every_status_has_a_pattern_of_its_own():
     assert len(set(charts.STATUS_PATTERNS.values())) == len(tones)
 
 
+def test_a_status_has_its_pattern_in_every_chart_of_bars():
+    traces = [Trace(name, [1], f"--s-{name}") for name in ("delivered", "bounced")]
+    upright = charts.stacked(BEGINS[:1], UNTIL, traces, link="/")["data"]
+    lying = charts.bars(["x"], traces, link="/")["data"]
+    for drawn in (upright, lying):
+        assert [each["marker"]["pattern"]["shape"] for each in drawn] == ["", "/"]
+
+
 def test_providers_differ_in_more_than_colour():
     """Those of one colour too: colours come again after eight."""
     samples = [overview_charts.swatch(place) for place in range(16)]
