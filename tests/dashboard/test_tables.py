@@ -15,7 +15,7 @@ from tests.dashboard.people import superuser, text
 LONG = "transactional-mail-eu-central-frankfurt-primary-2"
 TEMPLATES = sorted((settings.BASE_DIR / "templates").rglob("*.html"))
 # In a place that scrolls, or with rows that become lines.
-FITTING = re.compile(r'class="scroll[^"]*"><table|<table class="[^"]*\b(stacked|figures)\b')
+FITTING = re.compile(r'class="scroll[^"]*"><table|<table class="[^"]*\b(folding|figures)\b')
 
 
 @pytest.mark.parametrize(
