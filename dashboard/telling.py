@@ -14,6 +14,7 @@ from django.http import HttpRequest
 
 SAID = 5  # at most, of one address
 LONG = 50  # characters of it that are said
+_DJANGOS = frozenset({ERROR_FLAG, "_changelist_filters"})  # the latter leads back to the list that one came from
 
 
 def unknown(request: HttpRequest, names: Collection[str], possible: Collection[str]) -> None:
@@ -28,7 +29,7 @@ def impossible(request: HttpRequest, value: str, title: str) -> None:
 
 def check(request: HttpRequest, **known: Collection[str] | None) -> None:
     """For a page that reads its filters by itself. `known`: name → its values; None: it says itself what is wrong."""
-    unknown(request, set(request.GET) - set(known) - {ERROR_FLAG}, list(known))
+    unknown(request, set(request.GET) - set(known) - _DJANGOS, list(known))
     for name, values in known.items():
         value = request.GET.get(name, "")
         if value and values is not None and value not in values:

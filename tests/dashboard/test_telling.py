@@ -17,7 +17,7 @@ from dashboard.models import BulkOperation
 from providers.models import ProviderAccount
 from tests.builders import make_account, make_channel, make_channel_message, make_key, make_project
 from tests.dashboard.people import superuser, text
-from tracking.models import ApiKey, Project
+from tracking.models import ApiKey, ChatChannel, Project
 
 pytestmark = pytest.mark.django_db
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
@@ -121,6 +121,9 @@ def test_lists_inside_of_pages_say_it_too(client):
     url = reverse("admin:tracking_chatchannel_change", args=[channel.pk])
     assert _warnings(client, f"{url}?membership=king") == ["“king” is no membership: the filter was left out."]
     assert _warnings(client, f"{url}?membership=member") == []
+    listed = text(client.get(f"{_list_of(ChatChannel)}?project={channel.project_id}"))
+    (link,) = re.findall(f'href="({url}[^"]*)"', listed)
+    assert "_changelist_filters" in link and _warnings(client, unescape(link)) == []
     place = make_channel_message(channel, user="ada")
     url = reverse("admin:tracking_message_receivers", args=[place.pk])
     assert _warnings(client, f"{url}?kind=seen") == ["“seen” is no kind: the filter was left out."]
