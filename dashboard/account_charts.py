@@ -8,10 +8,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from dashboard import charts
-from dashboard.charts import DASHES, Mark, Trace
+from dashboard.charts import DASHES, MARKS, Mark, Trace
 from dashboard.overview_charts import Chart, Entry, of_time, together
 from dashboard.overview_form import Asked
 from dashboard.overview_tiles import lasting
+from dashboard.swatches import Swatch
 from tracking import figures
 from tracking.figures import Figures
 from tracking.metrics import Series
@@ -42,16 +43,21 @@ def _latency(asked: Asked, series: Series, marks: Sequence[Mark]) -> Chart:
     found = points(series)
     query = {"status": "delivered,read"}
     traces = [
-        Trace(name, [each.percentile(share) for _, each in found], f"--p-{name[1:]}", query, dash=dash)
-        for (name, share, _), dash in zip(PERCENTILES, DASHES, strict=False)
+        Trace(name, [each.percentile(share) for _, each in found], f"--p-{name[1:]}", query, dash=dash, mark=mark)
+        for (name, share, _), dash, mark in zip(PERCENTILES, DASHES, MARKS, strict=False)
     ]
     timed = any(each.timed for _, each in found)
     begins = [begin.astimezone(asked.zone) for begin, _ in found]
     figure = charts.lines(begins, asked.scope.until, traces if timed else [], link=asked.messages(), unit="s")
     whole = figures.together(each for _, each in series)
     legend = [
-        Entry(name, lasting(whole.percentile(share)), asked.messages(**query), f"fill-{name}")
-        for name, share, _ in PERCENTILES
+        Entry(
+            name,
+            lasting(whole.percentile(share)),
+            asked.messages(**query),
+            Swatch(f"fill-{name}", dash=dash, mark=mark),
+        )
+        for (name, share, _), dash, mark in zip(PERCENTILES, DASHES, MARKS, strict=False)
     ]
     drawn = charts.with_marks(figure, marks, asked.zone)
     return Chart("latency", "Delivery time", "half, and 95 %, came within", drawn, legend)

@@ -22,6 +22,17 @@ MUTE = ((60, "1 hour"), (480, "8 hours"), (1_440, "24 hours"), (10_080, "7 days"
 MAX_RECIPIENTS = 20
 _GENERAL = ("name", "kind", "metric", "view", "threshold", "window", "minimum")
 _ALWAYS = ("severity", "quiet", "channels")
+# How they mean what readings.py reads.
+_HELP = {
+    "view": "Of projects, channels, accounts, templates or categories alone; with a bounce class for the bounce rate, "
+    "with a failure class for the failure rate. None: everything.",
+    "threshold": "A number in the unit of the kind: for a rate 5 is 5 %, for a time 30 is 30 seconds and 0.5 is half a "
+    "second (never milliseconds), for a backlog 1000 is 1,000 messages.",
+    "window": "The messages made in this time before now count, for a silent provider the attempts; a backlog is of "
+    "now.",
+    "minimum": "Fewer messages in the window say nothing; for a silent provider attempts that it took, for the oldest "
+    "message due those that are due. The number of messages due needs none.",
+}
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -48,8 +59,8 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
         self.fields["view"].queryset = (views | own).distinct()  # type: ignore[attr-defined]
         possible = [(key, f"{kind.name} ({kind.unit})") for key, kind in KINDS.items() if not kind.built_in]
         self.fields["kind"].choices = possible  # type: ignore[attr-defined]
-        self.fields["threshold"].help_text = "In the unit of the kind: 5 is 5 %, or 5 seconds."
-        self.fields["window"].help_text = "The messages made in this time before now count; a backlog is of now."
+        for name, text in _HELP.items():
+            self.fields[name].help_text = text
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]

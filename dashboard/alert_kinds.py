@@ -13,7 +13,7 @@ from dataclasses import dataclass
 class Kind:
     name: str
     unit: str
-    what: str  # said below the choice
+    what: str  # said beside the choice
     metric: str = ""  # of metrics.DEFINITIONS; "": not from the metrics
     volume: str = "sent"  # what the minimum volume counts
     low: bool = False  # too bad below the threshold, and not from it on
@@ -21,6 +21,7 @@ class Kind:
     windowed: bool = True
     built_in: bool = False
     accounts: bool = False  # one incident for each account
+    example: float = 1  # a threshold, to show its unit by
 
 
 KINDS: dict[str, Kind] = {
@@ -32,20 +33,40 @@ KINDS: dict[str, Kind] = {
         "finalised",
         low=True,
         statuses="bounced,failed",
+        example=95,
     ),
-    "bounce_high": Kind("Bounce rate high", "%", "bounced / sent", "bounce_rate", statuses="bounced"),
-    "failure_high": Kind("Failure rate high", "%", "failed / sent", "failure_rate", statuses="failed"),
+    "bounce_high": Kind("Bounce rate high", "%", "bounced / sent", "bounce_rate", statuses="bounced", example=5),
+    "failure_high": Kind("Failure rate high", "%", "failed / sent", "failure_rate", statuses="failed", example=2.5),
     "latency_high": Kind(
-        "Delivery time high", "s", "95 % of the delivered messages took at most this long", "delivery_p95", "timed"
+        "Delivery time high",
+        "s",
+        "p95: 95 % of the delivered messages took at most this many seconds",
+        "delivery_p95",
+        "timed",
+        example=30,
     ),
     "slow_high": Kind(
-        "Slow ratio high", "%", "sent messages that took, or have waited, longer than T: 5 min, 1 min", "slow_ratio"
+        "Slow ratio high",
+        "%",
+        "sent messages that took, or have been on their way for, longer than 5 min (e-mail) or 1 min (others) / sent",
+        "slow_ratio",
+        example=10,
     ),
     "backlog_count": Kind(
-        "Backlog: messages due", "messages", "messages that could go now", statuses="pending", windowed=False
+        "Backlog: messages due",
+        "messages",
+        "messages that could go now, counted up to 50,000 for each account",
+        statuses="pending",
+        windowed=False,
+        example=1_000,
     ),
     "backlog_age": Kind(
-        "Backlog: oldest message due", "s", "how long the oldest has waited", statuses="pending", windowed=False
+        "Backlog: oldest message due",
+        "s",
+        "for how many seconds the oldest of those that could go now has waited",
+        statuses="pending",
+        windowed=False,
+        example=300,
     ),
     "silent": Kind(
         "Provider silent",
@@ -56,12 +77,14 @@ KINDS: dict[str, Kind] = {
         low=True,
         statuses="sent",
         accounts=True,
+        example=50,
     ),
     "anomaly": Kind(
         "Unusual for the hour",
         "×",
-        "how far a metric is from the same hour of the last four weeks, in times its usual distance, up or down",
+        "how far a metric is from the same hours of the last four weeks, in times its usual distance, up or down",
         "anomaly",
+        example=3,
     ),
     "circuit": Kind(
         "Circuit open or account at fault",
@@ -130,6 +153,20 @@ def shown(kind: str, value: float | None) -> str:
     if unit == "%":
         return f"{value:.3g} %" if value < 99 else f"{value:.2f}".rstrip("0").rstrip(".") + " %"
     return f"{value:,.0f} {unit if value != 1 else unit.removesuffix('s')}"
+
+
+def limit(kind: str, threshold: float) -> str:
+    """From where on it is too bad: below 95 %, from 30 s, ± 3.0 ×."""
+    value = shown(kind, threshold).removeprefix("+")
+    if kind == "anomaly":
+        return f"± {value}"
+    return f"below {value}" if KINDS[kind].low else f"from {value}"
+
+
+def example(kind: str) -> str:
+    """What a threshold of it means."""
+    threshold = KINDS[kind].example
+    return f"threshold {threshold:g}: too bad {limit(kind, threshold)}"
 
 
 def lasting(seconds: float) -> str:

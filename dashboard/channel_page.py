@@ -19,6 +19,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.http import urlencode
 
+from dashboard import telling
 from tracking import cursors
 from tracking.models import ChannelMessage, ChannelSettings, Membership, Message
 from tracking.models.channel import RECIPIENT
@@ -94,6 +95,7 @@ def _hidden(place: ChannelMessage) -> bool:
 
 
 def _page(request: HttpRequest, place: ChannelMessage, *, hidden: bool) -> tuple[str, dict[str, Any]]:
+    telling.check(request, kind=MARKERS, membership=Membership.values)
     form = Wanted(request.GET or None)
     kind, memberships = Wanted(request.GET).asked()
     counts = None if hidden else channel_receipts.counts([place], memberships)[place.pk]

@@ -19,12 +19,23 @@ Number = float | None
 Query = Mapping[str, str]
 Unit = Literal["messages", "attempts", "%", "s"]
 
-# The tokens of what has no status, as providers; a dash pattern goes with each, so that colour is never the only sign.
+# The tokens of what has no status, as providers. Lines have dashes and a mark each, bars have a pattern, so that colour
+# is never the only sign.
 PALETTE = tuple(f"--c-{number}" for number in range(1, 9))
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-_FINE = {"fillmode": "overlay", "size": 6, "solidity": 0.25, "fgopacity": 0.35}
-# Bars have a pattern each for the same reason.
+MARKS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "pentagon")
 PATTERNS = ("", "/", "x", ".", "\\", "+", "-", "|")
+# Of what has a status: the pattern of its bars, wherever they stand.
+STATUS_PATTERNS = {
+    "delivered": "",
+    "read": ".",
+    "sent": "-",
+    "unknown": "+",
+    "cancelled": "|",
+    "bounced": "/",
+    "failed": "x",
+}
+_FINE = {"fillmode": "overlay", "size": 6, "solidity": 0.25, "fgopacity": 0.35}
 
 _HOVER = {
     "messages": "%{y:,} messages",
@@ -32,6 +43,7 @@ _HOVER = {
     "%": "%{y:.1%}",
     "s": "%{y:.3~s}s",
 }
+LABEL = 24  # characters beside a bar
 _WHEN = "%{x|%a %-d %b, %H:%M}"
 # Where the axis of delivery times has a line.
 SECONDS = {
@@ -53,6 +65,7 @@ class Trace:
     query: Query = field(default_factory=dict)
     queries: Sequence[Query] = ()  # one for each value, where they differ in more than the time
     dash: str = "solid"
+    mark: str = "circle"
     pattern: str = ""
 
 
@@ -70,8 +83,7 @@ def stacked(begins: Sequence[datetime], until: datetime, traces: Sequence[Trace]
     """Bars over time on top of each other. `begins`: the steps' beginnings in the operator's time zone."""
     x = [_wall(begin) for begin in begins]
     bars = [
-        _trace(each, type="bar", x=x, y=list(each.values), marker={"color": each.colour}, unit="messages")
-        for each in traces
+        _trace(each, type="bar", x=x, y=list(each.values), marker=_filled(each), unit="messages") for each in traces
     ]
     return _over_time(begins, until, bars, link, barmode="stack", bargap=0.12, yaxis={"rangemode": "tozero"})
 
@@ -89,7 +101,7 @@ def lines(
             x=x,
             y=list(each.values),
             line={"color": each.colour, "dash": each.dash, "width": 2},
-            marker={"color": each.colour, "size": 4},
+            marker={"color": each.colour, "symbol": each.mark, "size": 6},
             connectgaps=False,
             unit=unit,
         )
@@ -123,7 +135,7 @@ def bars(
             orientation="h",
             y=list(names),
             x=list(each.values),
-            marker={"color": each.colour, "pattern": {"shape": each.pattern, **_FINE}},
+            marker=_filled(each),
             unit=unit,
         )
         for each in traces
@@ -137,7 +149,13 @@ def bars(
         "barmode": "group" if beside else "stack",
         "bargap": 0.3,
         "xaxis": axis,
-        "yaxis": {"type": "category", "autorange": "reversed", "automargin": True},
+        "yaxis": {
+            "type": "category",
+            "autorange": "reversed",
+            "automargin": True,
+            "tickvals": list(names),
+            "ticktext": [_plain(_short(name)) for name in names],
+        },
         "meta": {"link": link},
     }
     return {"data": drawn, "layout": layout}
@@ -203,12 +221,20 @@ def sparkline(values: Sequence[Number], *, width: int = 96, height: int = 22) ->
     return [" ".join(run if len(run) > 1 else run * 2) for run in runs if run]
 
 
+def _filled(each: Trace) -> dict[str, Any]:
+    """Its own pattern, or that of the status whose colour it has."""
+    shape = each.pattern or STATUS_PATTERNS.get(each.colour.removeprefix("--s-"), "")
+    return {"color": each.colour, "pattern": {"shape": shape, **_FINE}}
+
+
 def _trace(each: Trace, *, unit: Unit, **rest: Any) -> dict[str, Any]:
-    hover = _HOVER[unit] if rest.get("orientation") != "h" else _HOVER[unit].replace("%{y", "%{x")
+    hover = f"{_plain(each.name)}: {_HOVER[unit]}"
+    if rest.get("orientation") == "h":
+        hover = "%{y}<br>" + hover.replace("%{y", "%{x")
     meta: dict[str, Any] = {"queries": [dict(one) for one in each.queries]} if each.queries else {}
     return {
         "name": _plain(each.name),
-        "hovertemplate": f"{_plain(each.name)}: {hover}<extra></extra>",
+        "hovertemplate": f"{hover}<extra></extra>",
         "meta": meta or {"query": dict(each.query)},
         **rest,
     }
@@ -240,6 +266,11 @@ def _wall(moment: datetime) -> str:
 
 def _utc(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _short(name: str) -> str:
+    """Long names would leave no room for their bars; the end of a name tells as much as its beginning."""
+    return name if len(name) <= LABEL else f"{name[: LABEL // 2 - 1]}…{name[-LABEL // 2 :]}"
 
 
 def _plain(text: str) -> str:

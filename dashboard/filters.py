@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import CharField, QuerySet, Value
 from django.http import HttpRequest
 
+from dashboard import telling
 from providers.models import CHANNELS, ProviderAccount
 from tracking import ids
 from tracking.models import InboundState, Project
@@ -46,7 +47,7 @@ class Pick(admin.SimpleListFilter):
         self.lookup_choices = [(str(key), text) for key, text in self.lookup_choices]
         value = super().value()
         if value and not self.valid(value):
-            messages.warning(request, f"“{value[:50]}” is no {self.title}: the filter was left out.")
+            telling.impossible(request, value, str(self.title))
             self.used_parameters.pop(self.parameter_name, None)
 
     def valid(self, value: str) -> bool:
@@ -137,7 +138,7 @@ class WindowFilter(Pick):
         return queryset.filter(pk__gte=ids.floor(datetime.now(UTC) - self.SPANS[value][1]))
 
 
-class ListedFiltersOnly:
+class ListedFiltersOnly(telling.Telling):
     """For pages of tables with secrets: Django lets a list be filtered by the beginning of any column, and what can be
     filtered can be guessed letter by letter."""
 

@@ -12,13 +12,14 @@ from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import IGNORED_PARAMS, PAGE_VAR, ChangeList
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
 from dashboard.filters import Pick
+from dashboard.telling import TellingChangeList
 
 OLDER, NEWER = "before", "after"  # a page holds what is older than the one id, or newer than the other
 LOOKED_THROUGH = 20_000  # rows, for one page
@@ -26,7 +27,7 @@ LOOKED_THROUGH = 20_000  # rows, for one page
 Condition = Callable[[QuerySet[Any]], QuerySet[Any]]
 
 
-class KeysetChangeList(ChangeList):
+class KeysetChangeList(TellingChangeList):
     """Newest first by primary key."""
 
     model_admin: KeysetAdmin
@@ -46,23 +47,16 @@ class KeysetChangeList(ChangeList):
 
     def narrow(self, request: HttpRequest, rows: QuerySet[Any]) -> tuple[QuerySet[Any], list[Condition]]:
         """The rows that an index finds, and the conditions that are to be looked for among them."""
-        self._clean(request)
-        self.filter_specs, self.has_filters, _, _, self.has_active_filters = self.get_filters(request)  # type: ignore[assignment]
+        self.filter_specs, self.has_filters, _, _, self.has_active_filters = self.get_filters(request)
         for spec in self.filter_specs:
             if spec.active and spec.indexed:
                 rows = spec.queryset(request, rows)
         rows, _ = self.model_admin.get_search_results(request, rows, self.query)
         return rows, [partial(spec.queryset, request) for spec in self.filter_specs if spec.active and not spec.indexed]
 
-    def _clean(self, request: HttpRequest) -> None:
-        """Unknown and empty parameters go, with a word about the unknown."""
-        known = {*IGNORED_PARAMS, PAGE_VAR, OLDER, NEWER, *(each.parameter_name for each in self.list_filter)}
-        for name in list(self.filter_params):
-            if name not in known:
-                messages.warning(request, f"There is no filter “{name[:50]}”: it was left out.")
-            if name not in known or self.filter_params[name][-1] == "":
-                del self.filter_params[name]
-                self.params.pop(name, None)
+    @property
+    def beside(self) -> frozenset[str]:
+        return super().beside | {OLDER, NEWER}
 
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
         found: dict[str, Any] = super().get_filters_params(params)

@@ -12,24 +12,36 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.postgres.aggregates import BoolOr
 from django.core.cache import cache
 from django.db import connection
+from django.db.models import Q
 from django.urls import reverse
 
-from dashboard import diagnosis, first_steps, incidents, lanes, overview_charts, overview_tables, overview_tiles
+from dashboard import (
+    diagnosis,
+    first_steps,
+    incidents,
+    lanes,
+    overview_charts,
+    overview_details,
+    overview_tables,
+    overview_tiles,
+)
 from dashboard.charts import Figure, Mark
 from dashboard.diagnosis import Finding
 from dashboard.first_steps import Progress, Step
 from dashboard.lanes import Lane
 from dashboard.models import Incident
 from dashboard.overview_charts import Chart
+from dashboard.overview_details import Group, Tracked
 from dashboard.overview_form import Asked
 from dashboard.overview_tables import Bouncer, Provider, Reason
 from dashboard.overview_tiles import Receipts, Tile
 from tracking import ids, metrics
 from tracking.figures import Figures
 from tracking.metrics import Key, Matured, Scope, Series
-from tracking.models import Heartbeat, Inbound, Project, Switch, Unmatched
+from tracking.models import EngagementSettings, Heartbeat, Inbound, Project, Switch, Unmatched
 
 BOUND = lanes.BOUND
 SEARCHED = 10_000  # newest messages among which those who bounce again and again are sought
@@ -66,6 +78,7 @@ class Overview:
     enough: bool = False  # there are messages at all
     judged: bool = False  # as many were sent as diagnosis needs
     charts: list[Chart] = field(default_factory=list)
+    details: list[Group] = field(default_factory=list)
     providers: list[Provider] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
     bouncers: list[Bouncer] = field(default_factory=list)
@@ -144,6 +157,9 @@ def _read_figures(found: Overview, receipts: Receipts | None) -> None:
     found.charts = overview_charts.charts_of(
         asked, read.series, read.accounts, read.heat, marks(found.incidents, asked)
     )
+    asks = overview_details.unreported(total, read.before)
+    tracked = _kept("tracked", asked, lambda: _tracked(asked)) if asks else Tracked()
+    found.details = overview_details.groups(asked, total, read.before, tracked)
     found.providers = overview_tables.providers(asked, read.accounts, read.series, found.lanes)
     found.reasons = overview_tables.reasons(asked, read.accounts)
     found.bouncers = _kept("bouncers", asked, lambda: _bouncers(asked)) if found.enough else []
@@ -199,6 +215,19 @@ def _dimensions(scope: Scope) -> dict[str, dict[Key, Figures]]:
     found = {"project": metrics.by(scope, "project"), "channel": metrics.by(scope, "channel")}
     categories = {} if scope.account_ids else metrics.by(scope, "category")  # those are not kept by account
     return {**found, "category": categories}
+
+
+def _tracked(asked: Asked) -> Tracked:
+    """What the projects that are shown have turned on."""
+    settings = EngagementSettings.objects.all()
+    if project := asked.filters.get("project"):
+        settings = settings.filter(pk=int(project))
+    on = settings.aggregate(
+        opens=BoolOr(Q(opens=True) | Q(push_callbacks=True)),
+        clicks=BoolOr(Q(clicks=True) | Q(short_links=True)),
+        unsubscribe=BoolOr("unsubscribe"),
+    )
+    return Tracked(**{name: bool(value) for name, value in on.items()})
 
 
 def _receipts() -> Receipts:

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dashboard import charts, words
-from dashboard.charts import DASHES, PALETTE, PATTERNS, Figure, Mark, Trace
+from dashboard.charts import DASHES, MARKS, PALETTE, PATTERNS, STATUS_PATTERNS, Figure, Mark, Trace
 from dashboard.overview_form import Asked
 from dashboard.overview_tiles import percent
+from dashboard.swatches import Swatch
 from tracking.figures import Figures
 from tracking.metrics import Key, Series
 
@@ -31,12 +32,12 @@ STATES: dict[str, tuple[str, str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a legend. `swatch`: the class of its sample of colour."""
+    """One line of a legend."""
 
     name: str
     value: str
     url: str
-    swatch: str
+    swatch: Swatch | None = None
     sign: str = ""
 
 
@@ -75,9 +76,17 @@ def _colour(place: int) -> str:
     return PALETTE[place % len(PALETTE)]
 
 
+def _again(place: int) -> int:
+    """Where a colour comes again, its other sign is another one."""
+    return place + place // len(PALETTE)
+
+
 def _pattern(place: int) -> str:
-    """Where a colour comes again, its pattern is another one."""
-    return PATTERNS[(place + place // len(PALETTE)) % len(PATTERNS)]
+    return PATTERNS[_again(place) % len(PATTERNS)]
+
+
+def line_swatch(place: int) -> Swatch:
+    return Swatch(_fill(place), dash=DASHES[place % len(DASHES)], mark=MARKS[_again(place) % len(MARKS)])
 
 
 def of_time(asked: Asked, series: Mapping[Key, Series], marks: Sequence[Mark]) -> list[Chart]:
@@ -113,7 +122,8 @@ def _volume(asked: Asked, series: Mapping[Key, Series], length: int) -> list[tup
         values = [step[name] for step in steps]
         if total := sum(values):
             trace = Trace(name, values, f"--s-{tone}", {"status": status})
-            entry = Entry(name, f"{total:,}", asked.messages(status=status), f"fill-{tone}", sign)
+            swatch = Swatch(f"fill-{tone}", STATUS_PATTERNS[tone])
+            entry = Entry(name, f"{total:,}", asked.messages(status=status), swatch, sign)
             found.append((trace, entry))
     return found
 
@@ -126,15 +136,10 @@ def _rates(asked: Asked, series: Mapping[Key, Series], every: int) -> list[tuple
         rows = [figures for _, figures in series[key]]
         delivered, sent = sum(each.delivered for each in rows), sum(each.sent for each in rows)
         query = {"account": str(key)} if key else {}
-        trace = Trace(
-            code,
-            delivery_rates(rows, every),
-            _colour(place),
-            query,
-            dash=DASHES[place % len(DASHES)],
-        )
+        line = line_swatch(place)
+        trace = Trace(code, delivery_rates(rows, every), _colour(place), query, dash=line.dash, mark=line.mark)
         rate = percent(delivered / sent if sent else None)
-        found.append((trace, Entry(code, rate, asked.messages(**query), swatch(place))))
+        found.append((trace, Entry(code, rate, asked.messages(**query), line)))
     return found
 
 
@@ -152,8 +157,13 @@ def delivery_rates(rows: Sequence[Figures], every: int) -> list[float | None]:
     return found
 
 
-def swatch(place: int) -> str:
+def _fill(place: int) -> str:
     return f"fill-c{place % len(PALETTE) + 1}"
+
+
+def swatch(place: int) -> Swatch:
+    """Of a provider's bars, and of the provider itself."""
+    return Swatch(_fill(place), _pattern(place))
 
 
 def ranked(asked: Asked, keys: Iterable[Key]) -> list[tuple[Key, str, int]]:
@@ -204,8 +214,7 @@ def _by_class(
         if counts[account]
     ]
     legend = [
-        Entry(words.spaced(name), f"{sums[name]:,}", asked.messages(**query, **{parameter: name}), "")
-        for name in classes
+        Entry(words.spaced(name), f"{sums[name]:,}", asked.messages(**query, **{parameter: name})) for name in classes
     ]
     legend += [
         Entry(code, "", asked.messages(**query, account=str(account)), swatch(place))
@@ -222,17 +231,17 @@ def _by_class(
 def _latency(asked: Asked, accounts: Mapping[Key, Figures]) -> Chart:
     rows = [(key, code, accounts[key]) for key, code, _ in ranked(asked, accounts) if accounts[key].timed]
     queries = [{"account": str(key), "status": "delivered,read"} for key, _, _ in rows]
-    percentiles = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+    percentiles = ((0.5, "p50", ""), (0.95, "p95", "/"), (0.99, "p99", "x"))
     traces = [
         Trace(
             name, [each.percentile(share) for _, _, each in rows], f"--p-{name[1:]}", queries=queries, pattern=pattern
         )
-        for (share, name), pattern in zip(percentiles, ("", "/", "x"), strict=True)
+        for share, name, pattern in percentiles
     ]
     figure = charts.bars(
         [code for _, code, _ in rows], traces if rows else [], link=asked.messages(), unit="s", beside=True
     )
-    legend = [Entry(name, "", "", f"fill-{name}") for _, name in percentiles]
+    legend = [Entry(name, "", "", Swatch(f"fill-{name}", pattern)) for _, name, pattern in percentiles]
     return Chart("latency", "Delivery time by provider", "half, 95 % and 99 % came within", figure, legend)
 
 
@@ -251,7 +260,7 @@ def _heat(asked: Asked, series: Series) -> Chart:
     return Chart(
         "heat",
         "When messages come",
-        "weekday and hour, over at least 7 and at most 90 days; darker is more; no links",
+        "weekday and hour, over at least 7 and at most 90 days; stronger is more; no links",
         figure,
     )
 

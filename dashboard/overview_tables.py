@@ -14,6 +14,7 @@ from dashboard import charts, words
 from dashboard.lanes import Lane
 from dashboard.overview_charts import delivery_rates, ranked, swatch, together
 from dashboard.overview_form import Asked
+from dashboard.swatches import Swatch
 from tracking.figures import Figures
 from tracking.metrics import Key, Series
 
@@ -30,7 +31,7 @@ class Provider:
     figures: Figures
     spark: Sequence[str]  # points of polylines: its delivery rate over the period
     lane: Lane | None
-    swatch: str
+    swatch: Swatch
 
 
 @dataclass(frozen=True, slots=True)

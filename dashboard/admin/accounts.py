@@ -24,7 +24,8 @@ from dashboard.admin.account_actions import RESET, TEMPLATES, TEST, AccountActio
 from dashboard.charts import Mark
 from dashboard.filters import ListedFiltersOnly
 from dashboard.forms import CLEAR, RotateForm, TestSendForm, account_form, field_name
-from dashboard.templatetags.postroom import tag
+from dashboard.telling import TellingChangeList
+from dashboard.templatetags.postroom import clipped, tag
 from providers import base, registry
 from providers.models import Circuit, ProviderAccount
 from providers.vault import SealBroken
@@ -33,7 +34,7 @@ from tracking.models import Grant
 from tracking.services import route
 
 
-class Accounts(ChangeList):
+class Accounts(TellingChangeList):
     def url_for_result(self, result: Any) -> str:
         return page_url(result)
 
@@ -71,7 +72,7 @@ def described(kind: str) -> dict[str, Any] | None:
 
 @admin.register(ProviderAccount)
 class AccountAdmin(AccountActions, ListedFiltersOnly, admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("code", "kind", "channel", "state", "rate", "in_flight", "weight", "price")
+    list_display = ("shown_code", "kind", "channel", "state", "rate", "in_flight", "weight", "price")
     list_filter = ("channel", "kind", "enabled")
     list_select_related = ("circuit",)
     search_fields = ("code", "name")
@@ -87,6 +88,10 @@ class AccountAdmin(AccountActions, ListedFiltersOnly, admin.ModelAdmin):  # type
         return False  # messages refer to it for ever: it is disabled instead
 
     # --- the list
+
+    @admin.display(description="code", ordering="code")
+    def shown_code(self, account: ProviderAccount) -> SafeString:
+        return clipped(account.code)
 
     @admin.display(description="state")
     def state(self, account: ProviderAccount) -> SafeString:

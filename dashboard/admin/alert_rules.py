@@ -21,16 +21,18 @@ from django.utils.safestring import SafeString
 
 from dashboard import actions, alert_preview, chart, incidents, message_list
 from dashboard.alert_form import MUTE, MuteForm, RuleForm
-from dashboard.alert_kinds import KINDS, shown
+from dashboard.alert_kinds import KINDS, example, limit, shown
 from dashboard.models import AlertRule, Incident
+from dashboard.telling import Telling
 from dashboard.templatetags.postroom import moment, tag
+from tracking.metrics import DEFINITIONS
 
 TONES = {"critical": ("failed", "▲"), "warning": ("bounced", "!"), "info": ("processing", "i")}
 MUTE_RULE = "dashboard.mute_alertrule"
 
 
 @admin.register(AlertRule)
-class AlertRuleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class AlertRuleAdmin(Telling, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("name", "kind_shown", "state", "seen", "limit", "window_shown", "severity_shown", "checked")
     list_per_page = 100
     show_full_result_count = False
@@ -108,7 +110,9 @@ class AlertRuleAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             "rule": rule,
             "add": add,
             "may": may,
-            "kinds": [kind for kind in KINDS.values() if not kind.built_in],
+            "kinds": [
+                (kind, DEFINITIONS.get(kind.metric), example(key)) for key, kind in KINDS.items() if not kind.built_in
+            ],
             **(self._now(request, rule) if not add else {}),
         }
         if valid:
@@ -179,5 +183,4 @@ def value_of(rule: AlertRule) -> str:
 
 
 def limit_of(rule: AlertRule) -> str:
-    value = shown(rule.kind, rule.threshold).removeprefix("+")
-    return f"below {value}" if rule.shape.low else f"± {value}" if rule.kind == "anomaly" else f"from {value}"
+    return limit(rule.kind, rule.threshold)

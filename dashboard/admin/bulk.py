@@ -17,7 +17,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from dashboard import actions, bulk, scope
+from dashboard import actions, bulk, scope, telling
 from dashboard.admin.readonly import ReadOnlyAdmin
 from dashboard.bulk_form import BulkForm
 from dashboard.models import BulkItem, BulkKind, BulkOperation, Outcome
@@ -32,6 +32,7 @@ NEEDED = {
 }
 TONES = {"running": ("processing", "◔"), "paused": ("bounced", "Ⅱ"), "done": ("delivered", "✓"), "cancelled": ("", "⊘")}
 ITEMS = 50  # on one page
+OUTCOMES = ("waiting", *filter(None, Outcome.values))
 
 
 def may_run(request: HttpRequest, kind: BulkKind) -> bool:
@@ -149,6 +150,7 @@ class BulkOperationAdmin(ReadOnlyAdmin):
     # --- one operation
 
     def page(self, request: HttpRequest, found: BulkOperation) -> dict[str, Any]:
+        telling.check(request, outcome=OUTCOMES, after=None)
         return {
             "title": f"{found.get_kind_display()} · {found.pk}",
             "values": scope.words_of(found.query),
@@ -194,7 +196,7 @@ def _control(
 def _items(operation: BulkOperation, outcome: str, after: str) -> dict[str, Any]:
     """What became of each message, a page in id order."""
     items = BulkItem.objects.filter(operation_id=operation.pk).order_by("message_id")
-    if outcome in ("waiting", *filter(None, Outcome.values)):
+    if outcome in OUTCOMES:
         items = items.filter(outcome="" if outcome == "waiting" else outcome)
     try:
         items = items.filter(message_id__gt=UUID(after)) if after else items
@@ -206,5 +208,5 @@ def _items(operation: BulkOperation, outcome: str, after: str) -> dict[str, Any]
         "next": found[ITEMS - 1].message_id if len(found) > ITEMS else None,
         "after": after,
         "outcome": outcome,
-        "outcomes": ["waiting", *filter(None, Outcome.values)],
+        "outcomes": OUTCOMES,
     }

@@ -15,10 +15,10 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from dashboard import channel_lists, filters
+from dashboard import channel_lists, filters, telling
 from dashboard.admin.readonly import ReadOnlyAdmin
 from dashboard.templatetags.postroom import moment, tag, upto
-from tracking.models import ChatChannel, ChatMember, Project
+from tracking.models import ChatChannel, ChatMember, Membership, Project
 from tracking.models.channel import ChannelKind
 
 TEMPLATES = "admin/tracking/chatchannel/"
@@ -115,6 +115,7 @@ class ChatChannelAdmin(ReadOnlyAdmin):
         return moment(channel.last_at)
 
     def page(self, request: HttpRequest, found: ChatChannel) -> dict[str, Any]:
+        telling.check(request, membership=Membership.values)
         return {
             "title": "Channel",
             "channel": found,

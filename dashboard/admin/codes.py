@@ -16,7 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 
-from dashboard import actions
+from dashboard import actions, telling
 from dashboard.code_forms import MappingForm
 from providers import mapping
 from providers.models import ErrorMapping
@@ -55,6 +55,7 @@ class CodeAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
+        telling.check(request)
         context = self._frame(
             request,
             title="Vendor codes",

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from dashboard import actions, filters, inbound_page
 from dashboard.admin.readonly import SHORT_ID, ReadOnlyAdmin
-from dashboard.templatetags.postroom import moment, tag
+from dashboard.templatetags.postroom import clipped, moment, tag
 from tracking import ids, wake
 from tracking.models import Inbound, Unmatched
 from tracking.services import inbound, unmatched
@@ -35,9 +35,8 @@ class _Accounts(ReadOnlyAdmin):
             row.account_code = known.get(row.account_id, "")
 
     @admin.display(description="account", empty_value="–")
-    def account_shown(self, row: Any) -> str:
-        code: str = row.account_code
-        return code
+    def account_shown(self, row: Any) -> SafeString | None:
+        return clipped(row.account_code) if row.account_code else None
 
 
 @admin.register(Inbound)

@@ -23,6 +23,7 @@ from dashboard.alert_form import MUTE, MuteForm, NoteForm
 from dashboard.alert_kinds import KINDS, SEVERITIES, shown
 from dashboard.filters import Equals, Pick
 from dashboard.models import AlertRule, Incident
+from dashboard.telling import TellingChangeList
 from dashboard.templatetags.postroom import moment, tag
 
 ACKNOWLEDGE, MUTE_INCIDENT = "dashboard.acknowledge_incident", "dashboard.mute_incident"
@@ -77,7 +78,7 @@ class IncidentAdmin(ReadOnlyAdmin):
     empty_text = "No incident: no rule has found anything too bad."
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return ChangeList
+        return TellingChangeList
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

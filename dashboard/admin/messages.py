@@ -25,7 +25,7 @@ from dashboard import channel_page, csp, filters, message_deeds, message_list, m
 from dashboard.admin.readonly import SHORT_ID, ReadOnlyAdmin
 from dashboard.models import BulkKind
 from dashboard.scope_form import MAX_CHOSEN
-from dashboard.templatetags.postroom import moment, pill
+from dashboard.templatetags.postroom import clipped, moment, pill
 from tracking import ids, search
 from tracking.models import Content, Message
 
@@ -109,9 +109,9 @@ class MessageAdmin(ReadOnlyAdmin):
         return format_html('<span title="{}">{}</span>', words.reason(message.reason), shown)
 
     @admin.display(description="provider", empty_value="–")
-    def provider(self, message: Message) -> str:
+    def provider(self, message: Message) -> SafeString | None:
         code: str = message.account_code  # type: ignore[attr-defined]
-        return code
+        return clipped(code) if code else None
 
     @admin.display(description="attempts")
     def tries(self, message: Message) -> SafeString:
@@ -122,9 +122,8 @@ class MessageAdmin(ReadOnlyAdmin):
         return moment(message.created_at)
 
     @admin.display(description="project")
-    def project_code(self, message: Message) -> str:
-        code: str = message.project_shown  # type: ignore[attr-defined]
-        return code
+    def project_code(self, message: Message) -> SafeString:
+        return clipped(message.project_shown)  # type: ignore[attr-defined]
 
     @admin.display(description="external id")
     def external(self, message: Message) -> SafeString:

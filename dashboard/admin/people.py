@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from dashboard import actions, audit, second_factor
 from dashboard.filters import Equals, ListedFiltersOnly
 from dashboard.keyset import KeysetAdmin
+from dashboard.telling import Telling
 from dashboard.templatetags.postroom import moment
 
 audit.register()
@@ -49,7 +50,7 @@ class OperatorAdmin(ListedFiltersOnly, UserAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Group)
-class OperatorGroupAdmin(GroupAdmin):
+class OperatorGroupAdmin(Telling, GroupAdmin):
     pass
 
 

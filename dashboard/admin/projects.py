@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from dashboard.admin.engagement import EngagementInline
 from dashboard.channel_page import ChannelSettingsInline
 from dashboard.forms import ProjectForm
+from dashboard.telling import Telling
 from dashboard.templatetags.postroom import moment, tag
 from tracking import wake
 from tracking.models import Grant, Project, PushwooshSettings
@@ -30,7 +31,7 @@ class PushwooshInline(admin.StackedInline):  # type: ignore[type-arg]
 
 
 @admin.register(Project)
-class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ProjectAdmin(Telling, admin.ModelAdmin):  # type: ignore[type-arg]
     form = ProjectForm
     list_display = ("code", "name", "state", "default_region", "created")
     list_filter = ("paused",)

@@ -16,6 +16,7 @@ from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 
+from dashboard import telling
 from dashboard.retention_forms import RetentionForm
 from tracking import jobs, retention
 from tracking.models import Plan, Project, PurgeRun, Retention
@@ -59,6 +60,7 @@ class RetentionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @method_decorator(require_safe)
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = self._frame(request, title="Retention")
+        telling.check(request)
         own = Retention.objects.in_bulk()
         projects = [
             (project, _of(project, own.get(project.pk)), project.pk in own) for project in Project.objects.all()

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from dashboard import audit, filters
+from dashboard import audit, filters, telling
 from dashboard.admin.addresses import AddressAdmin
 from dashboard.forms import LiftForm, SuppressionForm, SwitchForm
 from dashboard.templatetags.postroom import moment
@@ -144,6 +144,7 @@ class SwitchAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return found or (Switch(pk=1) if object_id == "1" else None)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        telling.check(request)
         return redirect("admin:tracking_switch_change", 1)
 
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:

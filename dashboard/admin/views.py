@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 
 from dashboard import message_list, scope
 from dashboard.models import SavedView
+from dashboard.telling import Telling
 from dashboard.templatetags.postroom import moment
 
 SHARE = "dashboard.share_savedview"
@@ -43,7 +44,7 @@ class SavedViewForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(SavedView)
-class SavedViewAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class SavedViewAdmin(Telling, admin.ModelAdmin):  # type: ignore[type-arg]
     form = SavedViewForm
     list_display = ("name", "opened", "owner", "shared", "created")
     list_select_related = ("owner",)

@@ -1,4 +1,4 @@
-"""What the overview's templates need: figures in words, definitions as tooltips, samples of colour."""
+"""What the overview's templates need: figures in words, definitions as tooltips, samples of series."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from django.utils.safestring import SafeString
 
 from dashboard import overview_tiles
 from dashboard.diagnosis import Finding
+from dashboard.swatches import Swatch
 from tracking.figures import Definition
 
 register = template.Library()
@@ -45,9 +46,10 @@ def tip(key: str, definition: Definition) -> SafeString:
 
 
 @register.simple_tag
-def swatch(name: str) -> SafeString:
+def swatch(sample: Swatch) -> SafeString:
+    strokes = format_html('<path class="swatch-strokes" d="{}"/>', sample.strokes) if sample.strokes else ""
     return format_html(
-        '<svg class="swatch" viewBox="0 0 10 10" aria-hidden="true"><rect class="{}" width="10" height="10" rx="2"/>'
+        '<svg class="swatch" viewBox="0 0 {} 10" width="{}" height="10" aria-hidden="true"><path class="{}" d="{}"/>{}'
         "</svg>",
-        name,
+        *(sample.width, sample.width, sample.fill, sample.shape, strokes),
     )

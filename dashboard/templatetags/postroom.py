@@ -36,6 +36,12 @@ def moment(value: datetime | None) -> SafeString | str:
 
 
 @register.filter
+def clipped(code: str) -> SafeString:
+    """The code of an account or a project as far as there is room, all of it on hover."""
+    return format_html('<bdi class="clip clip-code" title="{}">{}</bdi>', code, code)
+
+
+@register.filter
 def relative(value: datetime) -> str:
     return words.ago(value)
 

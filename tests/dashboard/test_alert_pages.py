@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from uuid import uuid4
 
 import pytest
@@ -112,6 +113,19 @@ def test_bad_input_is_said_at_its_field(client, field, values):
         at = shown[shown.index(f'class="field-{field}"') :]
         assert 'role="alert"' in at[: at.index("</div>")] or "errorlist" in at[: at.index("</div>")], value
     assert AlertRule.objects.count() == 1
+
+
+def test_the_form_says_units_with_examples(client):
+    page = unescape(text(client.get(f"{RULES}add/")))
+    assert "30 is 30 seconds and 0.5 is half a second (never milliseconds)" in page
+    for said in (
+        "threshold 95: too bad below 95 %",
+        "threshold 30: too bad from 30 s",
+        "threshold 300: too bad from 5 min",
+        "threshold 1000: too bad from 1,000 messages",
+        "threshold 3: too bad ± 3.0 ×",
+    ):
+        assert said in page
 
 
 def test_what_is_unusual_needs_a_metric_and_whole_quarters(client):

@@ -12,10 +12,11 @@ from django.db import IntegrityError, connection, connections
 from django.db.models import Count
 from django.test.utils import CaptureQueriesContext
 
-from dashboard import alert_preview, alerts, incidents, readings
+from dashboard import alert_kinds, alert_preview, alerts, incidents, readings
+from dashboard.alert_kinds import KINDS, breached
 from dashboard.models import AlertNotification, AlertReading, AlertRule, Incident, IncidentEvent, SavedView
 from providers.models import Circuit
-from tests.builders import make_account, make_endpoint, make_project
+from tests.builders import make_account, make_endpoint, make_message, make_project
 from tests.dashboard.alerting import count, incident, make_channel, make_rule
 from tests.tracking.lives import queue_message
 from tracking import loops, metrics
@@ -64,6 +65,35 @@ def test_latency_comes_from_the_histogram():
     count(sent=20, timed=20, delivered=20, latency_40=20)
     value, volume = value_of(make_rule("latency_high"))
     assert volume == 20 and 50 < value < 70
+
+
+def test_a_latency_threshold_is_in_seconds():
+    """As its help says: 70 is 70 s, and 70,000 would be a day."""
+    count(sent=20, timed=20, delivered=20, latency_40=20)  # about a minute
+    for threshold, bad in ((50.0, True), (70.0, False), (0.06, True)):
+        rule = make_rule("latency_high", threshold=threshold)
+        (reading,) = read(rule)
+        assert readings.too_bad(rule, reading) is bad
+
+
+@pytest.mark.parametrize("kind", [kind for kind, shape in KINDS.items() if not shape.built_in])
+def test_examples_say_what_is_too_bad(kind):
+    """What is said beside the choice is what happens: below the threshold, or from it on."""
+    shape, said = KINDS[kind], alert_kinds.example(kind)
+    worse, better = (0.99, 1.01) if shape.low else (1.01, 0.99)
+    for factor, bad in ((worse, True), (better, False), (1, not shape.low)):
+        seen = shape.example * factor
+        assert breached(kind, value=seen, threshold=shape.example, volume=100, minimum=10) is bad
+    assert ("below" in said) is shape.low
+    assert said.startswith(f"threshold {shape.example:g}: too bad ")
+
+
+def test_the_minimum_volume_counts_what_its_help_says():
+    project = make_project()
+    make_account(project)
+    make_message(project)
+    (age,), (number,) = read(make_rule("backlog_age")), read(make_rule("backlog_count"))
+    assert (age.volume, number.volume) == (1, None)
 
 
 def test_a_view_narrows_to_its_dimensions():

@@ -11,6 +11,7 @@ import pytest
 from dashboard import charts, diagnosis, overview_charts
 from dashboard.charts import Mark, Trace
 from dashboard.overview_tiles import percent
+from dashboard.swatches import Swatch
 from tracking.figures import Figures
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -140,3 +141,50 @@ def test_each_of_the_four_troubles_is_found():
     assert [each.key for each in diagnosis.troubles(total)] == ["bounces", "failures", "delays", "receipts"]
     for trouble in diagnosis.troubles(total):
         assert diagnosis.finding(trouble, total, {"channel": {}}).remedy
+
+
+# --- colour is never the only sign
+
+
+def test_every_status_has_a_pattern_of_its_own():
+    tones = {tone for _, tone, _ in overview_charts.STATES.values()}
+    assert tones == set(charts.STATUS_PATTERNS)
+    assert len(set(charts.STATUS_PATTERNS.values())) == len(tones)
+
+
+def test_a_status_has_its_pattern_in_every_chart_of_bars():
+    traces = [Trace(name, [1], f"--s-{name}") for name in ("delivered", "bounced")]
+    upright = charts.stacked(BEGINS[:1], UNTIL, traces, link="/")["data"]
+    lying = charts.bars(["x"], traces, link="/")["data"]
+    for drawn in (upright, lying):
+        assert [each["marker"]["pattern"]["shape"] for each in drawn] == ["", "/"]
+
+
+def test_providers_differ_in_more_than_colour():
+    """Those of one colour too: colours come again after eight."""
+    samples = [overview_charts.swatch(place) for place in range(16)]
+    lines = [overview_charts.line_swatch(place) for place in range(16)]
+    assert len({each.pattern for each in samples[:8]}) == 8
+    assert len({each.mark for each in lines[:8]}) == 8
+    assert len({(each.fill, each.pattern) for each in samples}) == 16
+    assert len({(line.fill, line.dash, line.mark) for line in lines}) == 16
+
+
+@pytest.mark.parametrize("dash", charts.DASHES)
+@pytest.mark.parametrize("mark", charts.MARKS)
+def test_a_legend_draws_every_line(dash, mark):
+    sample = Swatch("fill-c1", dash=dash, mark=mark)
+    assert sample.width == 22 and sample.shape.count("M") > 1 and not sample.strokes
+
+
+@pytest.mark.parametrize("pattern", charts.PATTERNS)
+def test_a_legend_draws_every_bar(pattern):
+    sample = Swatch("fill-c1", pattern)
+    assert sample.width == 10 and sample.shape and bool(sample.strokes) is bool(pattern)
+
+
+def test_long_names_leave_room_for_their_bars():
+    name = "transactional-mail-eu-central-frankfurt-primary-2"
+    axis = charts.bars([name, "short"], [Trace("x", [1, 2], "--c-1")], link="/")["layout"]["yaxis"]
+    assert axis["tickvals"] == [name, "short"]
+    assert axis["ticktext"] == ["transaction…rt-primary-2", "short"]

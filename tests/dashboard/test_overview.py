@@ -303,14 +303,17 @@ def test_a_provider_has_one_colour_and_leads_to_its_page(client):
         make_counts(project, datetime.now(UTC) - timedelta(minutes=10), counts | bounces, account_id=account.pk)
     response = client.get(LIVE)
     found = response.context["o"]
-    table = {row.code: row.swatch for row in found.providers}
+    table = {row.code: row.swatch.fill for row in found.providers}
     delivery, bounces = (next(each for each in found.charts if each.key == key) for key in ("delivery", "bounces"))
     assert len(table) == 10
     assert {entry.name for entry in delivery.legend} == {account.code for account in busy[1:]}
     for chart in (delivery, bounces):
-        legend = {entry.name: entry.swatch for entry in chart.legend if entry.swatch}
+        legend = {entry.name: entry.swatch.fill for entry in chart.legend if entry.swatch}
         assert legend and legend.items() <= table.items()
         for trace in chart.figure["data"]:
+            sample = next(entry.swatch for entry in chart.legend if entry.name == trace["name"])
+            mark, pattern = trace["marker"].get("symbol", ""), trace["marker"].get("pattern", {}).get("shape", "")
+            assert (sample.mark, sample.pattern) == (mark, pattern)
             assert trace["marker"]["color"].removeprefix("--c-") == table[trace["name"]].removeprefix("fill-c")
     assert f"/admin/providers/provideraccount/{idle.pk}/change/" not in text(response)
     assert text(response).count(f'href="/admin/providers/provideraccount/{idle.pk}/"') == 2  # providers, queue
