@@ -204,8 +204,8 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Sends messages through providers and says what became of them.",
     "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
-    "PREPROCESSING_HOOKS": ["tracking.api.openapi.keep_native"],
-    "POSTPROCESSING_HOOKS": [],
+    "PREPROCESSING_HOOKS": ["tracking.api.openapi.choose"],
+    "POSTPROCESSING_HOOKS": ["tracking.api.openapi.add_tags"],
 }
 
 # --- workers: resident loops run as django-q2 tasks (tracking/jobs.py); measured values, see docs/decisions/
