@@ -105,7 +105,8 @@ class AutoSchema(Base):
     def get_examples(self) -> list[OpenApiExample]:
         if not self.operation.example:
             return []
-        return [OpenApiExample("example", value=dict(self.operation.example), request_only=True)]
+        value, kinds = dict(self.operation.example), self.operation.takes
+        return [OpenApiExample("example", value=value, request_only=True, media_type=kind) for kind in kinds]
 
     def get_response_serializers(self) -> Any:
         operation, interface = self.operation, self.interface

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 from rest_framework.views import APIView
 
 from tracking.api import interfaces
@@ -21,7 +21,7 @@ class OneClick(BaseModel):
     one_click: Literal["One-Click"] = Field(alias="List-Unsubscribe")
 
 
-class ProvidersRequest(BaseModel):
+class ProvidersRequest(RootModel[dict[str, Any] | list[Any]]):
     """Whatever the provider sends; it is stored as it came and read later."""
 
 
@@ -66,6 +66,7 @@ class Hook(StandIn):
             media_type=PLAIN,
             body=ProvidersRequest,
             takes=(JSON, FORM),
+            example={"event": "delivered", "message_id": "provider-7"},
             also={503: None},
             errors=(400, 401, 404, 413),
         )

@@ -12,7 +12,7 @@ from tracking.channel_schema import MembershipName
 
 MAX_IDS = 1_000  # in a query
 
-Ids = Annotated[list[str], Field(max_length=MAX_IDS)]
+Ids = Annotated[list[str], Field(description=f"at most {MAX_IDS:,}, and what an address can hold")]
 
 
 class SocialLogin(BaseModel):

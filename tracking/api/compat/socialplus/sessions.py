@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from tracking.api import json
+from tracking.api import json, throttle
 from tracking.api.authentication import caller_of
 from tracking.api.compat.socialplus import bodies, shapes, wire
 from tracking.api.compat.socialplus.base import DENIED, UNAUTHORIZED, View, WireError, body_of, many
@@ -38,6 +38,7 @@ class Sessions(View):
         caller = caller_of(request.META.get("HTTP_X_API_KEY", "").strip())
         if caller is None:
             raise WireError(401, UNAUTHORIZED, "Unauthorized: the API key is not valid")
+        throttle.count(request._request, caller)
         if Scope.RECEIPTS not in caller.scopes:
             raise WireError(403, DENIED, "Permission denied: the API key lacks the scope receipts")
         wanted = body_of(request)
