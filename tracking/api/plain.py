@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, Field, RootModel
 from rest_framework.views import APIView
 
-from tracking.api import interfaces
+from tracking.api import interfaces, problems
 from tracking.api.describe import FORM, HTML, JSON, PLAIN, Answer, File, Interface, Operation, Text
+from tracking.api.v1.shapes import Problem
 
 GIF, ZIP = "image/gif", "application/zip"
 
@@ -67,7 +68,7 @@ class Hook(StandIn):
             body=ProvidersRequest,
             takes=(JSON, FORM),
             example={"event": "delivered", "message_id": "provider-7"},
-            also={503: None},
+            also={503: None, (400, problems.MEDIA_TYPE): Problem},
             errors=(400, 401, 404, 413),
         )
     }

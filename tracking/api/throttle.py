@@ -1,4 +1,4 @@
-"""The rate limit of a key. DRF asks PerKey (settings), views that find the key elsewhere call `count`, and the
+"""The rate limit of a key. DRF asks PerKey (settings), interfaces that find the key elsewhere call `standing`, and the
 middleware writes the headers of the answers.
 """
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
-from rest_framework.exceptions import APIException, Throttled
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
@@ -39,13 +39,6 @@ def standing(request: HttpRequest, caller: Limited) -> rate.Standing | None:
     found = rate.take(caller.rate_key, limit)
     setattr(request, _STANDING, found)
     return found
-
-
-def count(request: HttpRequest, caller: Limited) -> None:
-    """One more request of this caller's. Raises Throttled."""
-    found = standing(request, caller)
-    if found is not None and not found.allowed:
-        raise Throttled(found.wait)
 
 
 class PerKey(BaseThrottle):

@@ -88,8 +88,9 @@ def _sentence(invalid: Invalid) -> str:
 def _caller(request: Request, auth: str, scope: Scope) -> tuple[Caller, PushwooshSettings]:
     """Whose key it is, and the settings of that project. Raises Refused, Throttled."""
     caller = caller_of(auth)
-    if caller is not None:
-        throttle.count(request._request, caller)
+    standing = throttle.standing(request._request, caller) if caller else None
+    if standing and not standing.allowed:
+        raise Throttled(standing.wait)
     known = pushwoosh.settings_of(caller.project_id) if caller and scope in caller.scopes else None
     if caller is None or known is None:
         raise Refused(FORBIDDEN, _FORBIDDEN)

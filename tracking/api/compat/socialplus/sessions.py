@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from tracking.api import json, throttle
+from tracking.api import interfaces, json
 from tracking.api.authentication import caller_of
 from tracking.api.compat.socialplus import bodies, shapes, wire
 from tracking.api.compat.socialplus.base import DENIED, UNAUTHORIZED, View, WireError, body_of, many
@@ -20,6 +21,7 @@ from tracking.services import channel_sessions, channels
 class Sessions(View):
     """With the API key in X-API-Key. An Authorization header beside it is an old session's."""
 
+    interface = replace(interfaces.SOCIALPLUS, always=(400, 401, 403, 503), limited=False)  # all share the key
     describes = {
         "POST": Operation(
             "A user logs in",
@@ -38,7 +40,6 @@ class Sessions(View):
         caller = caller_of(request.META.get("HTTP_X_API_KEY", "").strip())
         if caller is None:
             raise WireError(401, UNAUTHORIZED, "Unauthorized: the API key is not valid")
-        throttle.count(request._request, caller)
         if Scope.RECEIPTS not in caller.scopes:
             raise WireError(403, DENIED, "Permission denied: the API key lacks the scope receipts")
         wanted = body_of(request)
