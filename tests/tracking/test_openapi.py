@@ -180,6 +180,16 @@ def test_a_parameter_stands_alone_and_several_values_are_separated_by_commas(doc
     assert "$ref" not in str([operation.get("parameters") for _, _, operation in operations()])
 
 
+def test_parts_of_a_path_that_are_no_ids_are_listed(document: Any) -> None:
+    for path, name, values in (
+        ("/p/{token}/{event}", "event", ["received", "opened"]),
+        ("/v1/notifications/{notification}/receipts/{kind}", "kind", ["delivered", "read"]),
+    ):
+        (operation,) = document["paths"][path].values()
+        (found,) = [each for each in operation["parameters"] if each["name"] == name]
+        assert (found["in"], sorted(found["schema"]["enum"])) == ("path", sorted(values))
+
+
 def test_values_of_a_name_with_brackets_are_repeated(document: Any) -> None:
     (found,) = [
         each for each in document["paths"]["/api/v3/users/list"]["get"]["parameters"] if each["name"] == "userIds[]"

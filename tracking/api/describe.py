@@ -33,6 +33,7 @@ class Operation:
     summary: str
     answer: type[BaseModel] | None = None  # None: no body
     status: int = 200
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # for parts of the path that are no ids
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     example: Mapping[str, Any] = field(default_factory=dict)

@@ -132,6 +132,8 @@ class AutoSchema(Base):
     def get_override_parameters(self) -> list[Any]:
         operation = self.operation
         found = list(_parameters(operation.query)) if operation.query else []
+        for name, values in operation.choices.items():
+            found.append(OpenApiParameter(name, str, OpenApiParameter.PATH, enum=values))
         if operation.repeatable:
             text = "The same key and body again give the first answer, for 24 hours."
             schema = {"type": "string", "pattern": "^[!-~]{1,255}$"}

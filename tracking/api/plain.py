@@ -136,11 +136,17 @@ class Unsubscribe(StandIn):
 
 
 class Pushed(StandIn):
-    """`event` is received or opened. May be called from any origin; no cookie is needed or given."""
+    """May be called from any origin; no cookie is needed or given."""
 
     interface = interfaces.ENGAGEMENT
     describes = {
-        "POST": Operation("An app tells what became of a push message", None, 204, also={404: None, 503: None})
+        "POST": Operation(
+            "An app tells what became of a push message",
+            None,
+            204,
+            choices={"event": ("received", "opened")},
+            also={404: None, 503: None},
+        )
     }
 
 
