@@ -1,5 +1,5 @@
-"""The OpenAPI document: complete, valid, its examples are taken, what is answered is what it says, and its page works
-under the policy. (test_schemathesis.py: the server does what it says.)"""
+"""The OpenAPI document: complete and valid, and its page works under the policy. Whether answers are what it says is
+shown by test_openapi_answers and test_schemathesis."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
-import orjson
 import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -20,10 +18,9 @@ from playwright.sync_api import expect
 
 from tests import agreeing
 from tests.agreeing import METHODS, Operation, operations
-from tests.builders import make_account, make_key, make_project, open_to_pushwoosh
 from tests.e2e import browsing
 from tests.seeds.live import serve
-from tests.tracking.things_of_others import filled, headers_of, things_of
+from tests.tracking.things_of_others import open_project, things_of
 from tracking.api import interfaces, plain
 from tracking.models import Project
 
@@ -32,6 +29,12 @@ KEY, BAT, SESSION = [{"bearer": []}, {"header": []}], [{"smsbatKey": []}, {"basi
 SECURITY = {"SMSBat": BAT, "social.plus": SESSION}
 OPEN = {"Pushwoosh", "Receipts", "Engagement", "Downloads", "Health", "Documentation"}
 WAITING = ("/v1/stream", "/v1/notifications/{notification}")
+
+
+@pytest.fixture
+def project(tmp_path: Path, settings: Any) -> Project:
+    settings.EXPORT_DIR = tmp_path
+    return open_project()
 
 
 @pytest.fixture(scope="module")
@@ -195,104 +198,6 @@ def test_values_of_a_name_with_brackets_are_repeated(document: Any) -> None:
         each for each in document["paths"]["/api/v3/users/list"]["get"]["parameters"] if each["name"] == "userIds[]"
     ]
     assert (found["style"], found["explode"]) == ("form", True)
-
-
-# --- its examples, and what is answered
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, settings: Any) -> None:
-    settings.EXPORT_DIR = tmp_path
-
-
-@pytest.fixture
-def project() -> Project:
-    project = make_project()
-    for channel in ("email", "sms", "push", "chat"):
-        make_account(project, channel=channel)
-    open_to_pushwoosh(project)
-    return project
-
-
-@pytest.mark.django_db(transaction=True)
-def test_every_operation_takes_its_example_and_answers_what_is_said(project: Project) -> None:
-    """All that an answer holds is described, and all that is described is there."""
-    asked = [
-        (f"{method} {path}", ask(project, path, method, operation), operation)
-        for path, method, operation in operations()
-    ]
-    assert [f"{where}: {fault}" for where, answer, operation in asked for fault in faults(answer, operation)] == []
-
-
-@pytest.mark.django_db
-def test_the_native_ones_do_so_at_their_other_address_too(project: Project) -> None:
-    asked = [
-        (f"{method} {path}", ask(project, path, method, operation, "/api"), operation)
-        for path, method, operation in natives()
-    ]
-    assert [f"{where}: {fault}" for where, answer, operation in asked for fault in faults(answer, operation)] == []
-
-
-def ask(project: Project, path: str, method: str, operation: Operation, prefix: str = "") -> Any:
-    known = things_of(project, path)
-    needed = {name: known[name] for name in needed_by(operation, known)}
-    contents: dict[str, Any] = operation.get("requestBody", {}).get("content", {"application/json": {}})
-    kind, body = next(iter(contents)), b""
-    for example in contents[kind].get("examples", {}).values():
-        value = filled(example["value"], known) if not path.startswith("/v1/") else example["value"]
-        body = urlencode(value).encode() if kind == FORM else orjson.dumps(value)
-    url = f"{prefix}{path.format(**known)}?{urlencode(needed)}"
-    return Client().generic(method.upper(), url, body, kind, headers=headers_of(project, operation, body))
-
-
-def faults(answer: Any, operation: Operation) -> Iterator[str]:
-    """What of an answer that should be a good one is otherwise than the document says."""
-    body = b"" if answer.streaming else answer.content
-    described = operation["responses"].get(str(answer.status_code))
-    if described is None or answer.status_code >= 400:
-        yield f"{answer.status_code} {body!r}"
-        return
-    if "X-RateLimit-Limit" in described.get("headers", ()):
-        yield from sorted(LIMITS - set(answer.headers))
-    kind = answer.headers.get("Content-Type", "")
-    if fault := agreeing.fault_of(operation, answer.status_code, kind, None if answer.streaming else body):
-        yield fault
-
-
-def needed_by(operation: Operation, known: dict[str, Any] | None = None) -> list[str]:
-    """The parameters without which it is not taken, and those that ask for things by their ids."""
-    wanted = (each for each in operation.get("parameters", ()) if each["in"] == "query")
-    return [
-        each["name"]
-        for each in wanted
-        if each.get("required") or each["name"].endswith("[]") and each["name"] in (known or {})
-    ]
-
-
-LIMITS = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("get", "nowhere", 404),
-        ("delete", "notifications/nowhere/at/all", 404),
-        ("get", "channels/nowhere", 404),
-        ("delete", "stream", 405),
-        ("get", "devices?page=2", 400),
-        ("put", "consents", 415),
-        ("get", "erasures/1", 403),
-        ("get", "notifications/00000000-0000-7000-8000-000000000000", 404),
-    ],
-)
-@pytest.mark.parametrize("prefix", ["", "/api"])
-def test_refusals_say_too_how_much_is_left(project: Project, prefix: str, method: str, path: str, status: int) -> None:
-    scopes = ["read"] if status == 403 else None
-    client = Client(headers={"Authorization": f"Bearer {make_key(project, scopes)}"})
-    answer = getattr(client, method)(f"{prefix}/v1/{path}", content_type="application/json")
-    assert answer.status_code == status and answer["Content-Type"] == "application/problem+json", answer.content
-    assert set(answer.headers) >= LIMITS
 
 
 # --- its page

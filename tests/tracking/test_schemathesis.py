@@ -15,9 +15,9 @@ import orjson
 import pytest
 
 from tests import agreeing
-from tests.builders import make_account, make_key, make_project, open_to_pushwoosh
+from tests.builders import make_key
 from tests.seeds.live import Live, serve
-from tests.tracking.things_of_others import filled, session_of, things_of
+from tests.tracking.things_of_others import filled, open_project, session_of, things_of
 from tracking.models import ChannelMessage, ChatMember, Message, Project, Visit
 
 CHECKS = (
@@ -36,11 +36,7 @@ def live(tmp_path: Path) -> Iterator[Live]:
 @pytest.fixture
 def project(tmp_path: Path, settings: Any) -> Project:
     settings.EXPORT_DIR = tmp_path
-    project = make_project()
-    for channel in ("email", "sms", "push", "chat"):
-        make_account(project, channel=channel)
-    open_to_pushwoosh(project)
-    return project
+    return open_project()
 
 
 @pytest.fixture

@@ -12,7 +12,15 @@ from typing import Any
 from django.test import Client
 
 from providers.sandbox import wire
-from tests.builders import make_account, make_channel, make_channel_message, make_key, make_message, open_to_pushwoosh
+from tests.builders import (
+    make_account,
+    make_channel,
+    make_channel_message,
+    make_key,
+    make_message,
+    make_project,
+    open_to_pushwoosh,
+)
 from tests.tracking import engaged, things
 from tracking import accounts, loops, tasks
 from tracking.models import Export, Heartbeat, Project, PushLog, PushwooshSettings
@@ -22,6 +30,15 @@ from tracking.services.dress import CALLBACK
 
 HTML = '<body><a href="https://shop.example/x">x</a></body>'
 PHONE = "+4915112345678"
+
+
+def open_project() -> Project:
+    """One that every interface may use, with accounts of all channels."""
+    project = make_project()
+    for channel in ("email", "sms", "push", "chat"):
+        make_account(project, channel=channel)
+    open_to_pushwoosh(project)
+    return project
 
 
 def things_of(project: Project, path: str) -> dict[str, Any]:
