@@ -201,11 +201,12 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Postroom",
-    "DESCRIPTION": "Sends messages through providers and says what became of them.",
+    "DESCRIPTION": "Sends messages through providers and says what became of them. Everything below /v1 also answers "
+    "below /api/v1.",
     "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
-    "PREPROCESSING_HOOKS": ["tracking.api.openapi.keep_native"],
-    "POSTPROCESSING_HOOKS": [],
+    "PREPROCESSING_HOOKS": ["tracking.api.openapi.choose"],
+    "POSTPROCESSING_HOOKS": ["tracking.api.openapi.add_tags"],
 }
 
 # --- workers: resident loops run as django-q2 tasks (tracking/jobs.py); measured values, see docs/decisions/

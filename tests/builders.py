@@ -66,9 +66,11 @@ def make_counts(project: Project, at: datetime, counts: dict[str, int], **kw: An
 
 
 def make_device(project: Project, **kw: Any) -> Device:
-    """A valid device, registered just now."""
-    number = next(_number)
-    defaults = {"platform": "android", "token": f"token-{number:08}", "registered_at": datetime.now(UTC)}
+    """Registered just now, and valid unless something else is said."""
+    number, now = next(_number), datetime.now(UTC)
+    defaults = {"platform": "android", "token": f"token-{number:08}", "registered_at": now}
+    if not kw.get("valid", True):
+        defaults["invalid_at"] = now
     return Device.objects.create(project=project, **{**defaults, **kw})
 
 

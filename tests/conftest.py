@@ -1,4 +1,5 @@
-"""What every test shares: the database's set-up, and static files without a collectstatic run."""
+"""What every test shares: the database's set-up, static files without a collectstatic run, and that answers of the API
+are what its document says."""
 
 from __future__ import annotations
 
@@ -6,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from django.conf import settings as django_settings
+from django.test import Client
 
+from tests import agreeing
 from tracking import accounts, followers, news, rate, subscribers, wake
 from tracking.engagement import projects
 from tracking.services import message_webhooks, route
@@ -22,6 +25,11 @@ def pytest_configure() -> None:
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     yield
     wake.close()  # its connection would keep the test database in use
+
+
+@pytest.fixture(autouse=True)
+def answers_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Client, "request", agreeing.watched(Client.request))
 
 
 @pytest.fixture(autouse=True)

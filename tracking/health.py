@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
 
 from tracking import loops, partitions
 from tracking.models import Heartbeat
@@ -16,10 +18,14 @@ STALE = timedelta(seconds=120)  # of the tick, which beats every minute
 LOOP_STALE = timedelta(seconds=60)
 
 
+@csrf_exempt  # a POST hears that it is no method here, and not of forms
+@require_safe
 def process(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ok"})
 
 
+@csrf_exempt
+@require_safe
 def ready(request: HttpRequest) -> HttpResponse:
     """200 where every check passes, else 503; either way what each check found."""
     checks: dict[str, Callable[[], str]] = {

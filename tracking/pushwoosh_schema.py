@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Tag, TypeAdapter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Tag, TypeAdapter, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from tracking.fields import OTHER_FORM, TEXT_FORM, Json, Line, Text, by_form
@@ -65,6 +65,18 @@ Day = Annotated[date, BeforeValidator(_day)]
 Name = Annotated[Text, Field(min_length=1, max_length=500)]
 Names = Annotated[list[Name], Field(max_length=MAX_DEVICES)]
 ByLanguage = Annotated[dict[Annotated[Line, Field(max_length=20)], Text], Field(min_length=1, max_length=200)]
+SendDate = Annotated[
+    str, AfterValidator(_send_date), Field(description="`now`, or YYYY-MM-DD HH:mm in UTC or in the timezone")
+]
+Zone = Annotated[
+    Any, BeforeValidator(_zone), WithJsonSchema({"type": ["string", "null"], "examples": ["Europe/Berlin"]})
+]
+Data = Annotated[
+    Json,
+    BeforeValidator(_data),
+    WithJsonSchema({"type": ["object", "string"], "description": "an object, or its JSON"}),
+]
+Refused = Annotated[Any, Field(description="refused: name devices or users")]
 Contents = Annotated[Annotated[Text, Tag(TEXT_FORM)] | Annotated[ByLanguage, Tag(OTHER_FORM)], by_form]
 
 
@@ -78,16 +90,16 @@ class Pushed(Request):
     model_config = ConfigDict(extra="allow")
 
     content: Contents = ""
-    send_date: Annotated[str, AfterValidator(_send_date)] = NOW
-    timezone: Annotated[Any, BeforeValidator(_zone)] = None
+    send_date: SendDate = NOW
+    timezone: Zone = None
     devices: Names | None = None
     users: Names | None = None
-    data: Annotated[Json, BeforeValidator(_data)] = {}
+    data: Data = {}
     link: Annotated[Line, Field(max_length=2_000)] = ""
     title: Annotated[Line, Field(max_length=500)] = ""
     transactionId: Annotated[Line, Field(min_length=1, max_length=200)] | None = None  # noqa: N815
-    filter: Any = None
-    conditions: Any = None
+    filter: Refused = None
+    conditions: Refused = None
 
     def due(self) -> datetime | None:
         """When it is to be sent; None: at once. Raises ValueError."""
@@ -131,7 +143,7 @@ class RegisterDevice(Request):
     auth: str | None = None
     application: Name
     hwid: Annotated[Line, Field(min_length=1, max_length=200)]
-    device_type: int
+    device_type: Annotated[int, Field(description="1 iOS, 3 Android, 7 macOS, 10 to 12 web, 17 Huawei, …")]
     push_token: Name
     language: Annotated[Line, Field(max_length=20)] = ""
     userId: Annotated[Line, Field(max_length=200)] = ""  # noqa: N815

@@ -52,7 +52,7 @@ class Faulty(Exception):
         self.fault = fault
 
 
-class Fallback(Strict):
+class BatFallback(Strict):
     type: Literal["sms"]
     text: Annotated[Text, Field(min_length=1, max_length=50_000)]
 
@@ -72,7 +72,7 @@ class BatMessage(Strict):
     customer_message_id: Annotated[Line, Field(max_length=200, alias="customerMessageId")] = ""
     ttl: Annotated[int, Field(ge=1, le=MAX_TTL)] | None = None
     message_data: Annotated[Json, Field(alias="messageData")] = {}
-    fallback: Fallback | None = None
+    fallback: BatFallback | None = None
 
     def native(self, now: datetime, provider: str | None) -> dict[str, Any]:
         """The same, as POST /v1/notifications takes it. With a fallback, the ttl is that of the first leg."""

@@ -22,7 +22,7 @@ import pytest
 import requests
 
 from config import pgsystem
-from tests import database
+from tests import agreeing, database
 from tracking import loops
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,14 +38,14 @@ PROGRAMS = {
 
 @dataclass(frozen=True)
 class Live:
-    """A running server. `url` has no slash at its end."""
+    """A running server. `url` has no slash at its end. Its answers are what the OpenAPI document says."""
 
     url: str
 
     def request(self, method: str, path: str, *, key: str = "", **kw: Any) -> requests.Response:
         """One request; `key` goes into the header Authorization."""
         headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **kw.pop("headers", {})}
-        return requests.request(method, self.url + path, headers=headers, timeout=30, **kw)
+        return agreeing.check(requests.request(method, self.url + path, headers=headers, timeout=30, **kw))
 
     def work(self, *names: str, seconds: float = 0.5) -> None:
         """What the workers would do meanwhile, in the test's own process: send, take in receipts, publish."""

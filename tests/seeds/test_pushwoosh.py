@@ -21,6 +21,7 @@ from pypushwoosh import command
 from pypushwoosh.notification import Notification
 
 from providers.base import Receipt, ReceiptKind
+from tests import agreeing
 from tests.builders import make_account, make_key, make_project, open_to_pushwoosh
 from tests.seeds.live import DOCUMENTS, Live
 from tests.seeds.reading import NOTHING, read_whole
@@ -60,7 +61,7 @@ def address(method: str, live: Live) -> str:
 
 
 def post(url: str, body: Any) -> Any:
-    answer = requests.post(url, json=body, timeout=30)
+    answer = agreeing.check(requests.post(url, json=body, timeout=30))
     assert answer.status_code == 200
     return answer.json()
 
@@ -98,7 +99,7 @@ def fetch(live: Live, key: str, day: str | None = None) -> list[str]:
     link = ready["response"]["fileName"]
     assert ready == said("tracking log link") | {"response": {"fileName": link}}
     assert link.startswith(f"{live.url}/") and link.endswith(".zip")
-    file = requests.get(link, timeout=30)  # a direct link: nothing is shown to be let in
+    file = agreeing.check(requests.get(link, timeout=30))  # a direct link: nothing is shown to be let in
     assert file.status_code == 200
     archive = ZipFile(io.BytesIO(file.content))
     assert archive.testzip() is None

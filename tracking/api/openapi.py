@@ -1,18 +1,20 @@
-"""The OpenAPI 3.1 document of /v1, by drf-spectacular from what each view declares: `scopes`, `describes` and its
-docstring. DRF finds AutoSchema and drf-spectacular the hook by the settings; `document` is for v1.docs.
+"""The OpenAPI 3.1 document of everything that applications and providers call, by drf-spectacular from what each view
+declares: `interface`, `scopes`, `describes` and its docstring. DRF finds AutoSchema, and drf-spectacular the two hooks,
+by the settings; `document` is for v1.docs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from http import HTTPStatus
 from inspect import cleandoc
 from typing import Any
 
 import orjson
+from django.urls import URLPattern, URLResolver, get_resolver
 from drf_spectacular.contrib.pydantic import PydanticExtension
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema as Base
 from drf_spectacular.plumbing import ResolvedComponent
@@ -20,14 +22,14 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel
 
-from tracking.api import json, problems
-from tracking.api.describe import Operation
-from tracking.api.v1.shapes import Problem
+from tracking.api import openapi_keys, plain
+from tracking.api.describe import Interface, Operation
+from tracking.api.interfaces import NATIVE, TAGS
 
-NATIVE = "/v1/"
+__all__ = ["AutoSchema", "add_tags", "choose", "document", "openapi_keys"]  # the last one is known by being imported
+
+_ALIAS = "/api"  # before the native API's paths: the same once more
 _REFS = "#/components/schemas/{model}"
-_BODY_ERRORS = (413, 415, 422)
-_ALWAYS = (400, 401, 403, 429, 503)
 
 
 @cache
@@ -37,9 +39,30 @@ def document() -> bytes:
     return orjson.dumps(generator().get_schema(request=None, public=True))
 
 
-def keep_native(endpoints: list[Any]) -> list[Any]:
-    """/api/v1 is the same once more; the interfaces of other systems are described by those."""
-    return [endpoint for endpoint in endpoints if endpoint[0].startswith(NATIVE)]
+def choose(endpoints: list[Any]) -> list[Any]:
+    """What Django REST framework answers and what plain views do; what has two paths stands under the shorter one."""
+    found = [*endpoints, *_plain(get_resolver().url_patterns)]
+    paths = {endpoint[0] for endpoint in found}
+    return [endpoint for endpoint in found if not _again(endpoint[0], paths)]
+
+
+def _again(path: str, paths: set[str]) -> bool:
+    return path.startswith(f"{_ALIAS}/") and path.removeprefix(_ALIAS) in paths
+
+
+def _plain(patterns: Iterable[URLPattern | URLResolver], before: str = "/") -> Iterator[Any]:
+    for each in patterns:
+        route = f"{before}{each.pattern}"
+        if isinstance(each, URLResolver):
+            yield from _plain(each.url_patterns, route)
+        elif stands := plain.VIEWS.get(each.name or ""):
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route)
+            yield from ((path, route, method, stands.as_view()) for method in stands.describes)
+
+
+def add_tags(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """In the order in which the page shows them."""
+    return result | {"tags": [{"name": name, "description": text} for name, text in TAGS.items()]}
 
 
 class AutoSchema(Base):
@@ -50,21 +73,31 @@ class AutoSchema(Base):
             return declared
         return Operation(summary=(type(self.view).__doc__ or type(self.view).__name__).strip().splitlines()[0])
 
+    @property
+    def interface(self) -> Interface:
+        return getattr(self.view, "interface", NATIVE)
+
     def get_summary(self) -> str:
         return self.operation.summary
 
     def get_description(self) -> str:  # type: ignore[override]
-        scope = getattr(self.view, "scopes", {}).get(self.method)
+        scope = getattr(self.view, "scopes", {}).get(self.method) or getattr(self.view, "scope", None)
         needs = f"Needs the scope `{scope}`." if scope else ""
         own = cleandoc(vars(type(self.view)).get("__doc__") or "")  # not that of the class above
         return "\n\n".join(part for part in (own, needs) if part)
 
+    def get_auth(self) -> list[Any]:
+        return [*super().get_auth(), *({name: []} for name in self.operation.security)]
+
     def get_tags(self) -> list[str]:
-        return [self.path.removeprefix(NATIVE).split("/")[0]]
+        return [self.interface.tag or self.path.split("/")[2]]
 
     def get_operation_id(self) -> str:
-        name = type(self.view).__name__
-        return f"{(self.method or '').lower()}{name}"
+        method = (self.method or "").lower()
+        if self.interface is NATIVE:
+            return f"{method}{type(self.view).__name__}"
+        words = re.findall(r"[A-Za-z0-9]+", self.path)  # some views answer at several addresses
+        return method + "".join(word[:1].upper() + word[1:] for word in words)
 
     def get_request_serializer(self) -> Any:
         return self.operation.body
@@ -72,42 +105,46 @@ class AutoSchema(Base):
     def get_examples(self) -> list[OpenApiExample]:
         if not self.operation.example:
             return []
-        return [OpenApiExample("example", value=dict(self.operation.example), request_only=True)]
+        value, kinds = dict(self.operation.example), self.operation.takes
+        return [OpenApiExample("example", value=value, request_only=True, media_type=kind) for kind in kinds]
 
     def get_response_serializers(self) -> Any:
-        operation = self.operation
+        operation, interface = self.operation, self.interface
         own = (operation.status, operation.media_type)
         known: dict[Any, Any] = {own: _response(operation.status, operation.answer)}
-        for status, answer in operation.also.items():
-            known[status] = _response(status, answer)
-        for status in self._errors():
-            known[status, problems.MEDIA_TYPE] = _response(status, Problem)
+        for place, answer in operation.also.items():
+            known[place] = _response(place if isinstance(place, int) else place[0], answer)
+        for status in dict.fromkeys(self._errors()):
+            known[status, interface.media_type] = _response(status, interface.error)
         return known
 
     def _errors(self) -> Iterator[int]:
-        yield from _ALWAYS
+        interface = self.interface
+        yield from interface.always
         if "{" in self.path:
-            yield 404
-        if self.method in ("POST", "PATCH", "PUT", "DELETE"):
-            yield 409
+            yield from interface.of_paths
+        if self.method != "GET":
+            yield from interface.of_changes
         if self.operation.body is not None:
-            yield from _BODY_ERRORS
+            yield from interface.of_bodies
         yield from self.operation.errors
 
     def get_override_parameters(self) -> list[Any]:
         operation = self.operation
         found = list(_parameters(operation.query)) if operation.query else []
+        for name, values in operation.choices.items():
+            found.append(OpenApiParameter(name, str, OpenApiParameter.PATH, enum=values))
         if operation.repeatable:
             text = "The same key and body again give the first answer, for 24 hours."
             schema = {"type": "string", "pattern": "^[!-~]{1,255}$"}
             found.append(OpenApiParameter("Idempotency-Key", schema, OpenApiParameter.HEADER, description=text))
-        return found + [*_ANSWER_HEADERS]
+        return found + [*(_LIMITS if self.interface.limited else ()), *_ANSWER_HEADERS]
 
     def map_renderers(self, attribute: str) -> list[Any]:
-        return [json.MEDIA_TYPE]
+        return [self.operation.media_type]
 
     def map_parsers(self) -> list[Any]:
-        return [json.MEDIA_TYPE]
+        return [*self.operation.takes]
 
 
 def _response(status: int, answer: type[BaseModel] | None) -> OpenApiResponse:
@@ -120,11 +157,14 @@ def _header(name: str, what: str, statuses: list[Any], kind: Any = OpenApiTypes.
 
 
 _LIMITED = [200, 201, 202, 204, 307, 400, 403, 404, 409, 410, 413, 415, 422, 429]
-_ANSWER_HEADERS = [
+_LIMITS = [
     _header("X-RateLimit-Limit", "requests a minute that the key may make", _LIMITED),
     _header("X-RateLimit-Remaining", "how many are left", _LIMITED),
     _header("X-RateLimit-Reset", "when the next minute begins, in seconds since 1970", _LIMITED),
+]
+_ANSWER_HEADERS = [
     _header("Retry-After", "seconds", [429, 503]),
+    _header("Location", "where the message's link leads", [302], OpenApiTypes.URI),
     _header("Location", "where this is answered, with a ticket that is good for a minute", [307], OpenApiTypes.URI),
 ]
 
@@ -137,14 +177,15 @@ def _parameters(query: type[BaseModel]) -> Iterator[OpenApiParameter]:
             described |= {key: value for key, value in choice.items() if choice != {"type": "null"}}
         if schema.get("default"):  # an empty one says nothing
             described["default"] = schema["default"]
-        several: Any = {"style": "form", "explode": False} if described.get("type") == "array" else {}
+        repeated = name.endswith("[]")  # other arrays are separated by commas
+        several: Any = {"style": "form", "explode": repeated} if described.get("type") == "array" else {}
         yield OpenApiParameter(
             name,
             described,
             OpenApiParameter.QUERY,
             required=name in found.get("required", ()),
             description=described.pop("description", ""),
-            **several,  # separated by commas
+            **several,
         )
 
 
@@ -174,14 +215,3 @@ class Models(PydanticExtension):  # type: ignore[no-untyped-call]
             kind = ResolvedComponent.SCHEMA
             auto_schema.registry.register_on_missing(component(name=name, type=kind, object=name, schema=part))
         return schema
-
-
-class Key(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = "tracking.api.authentication.KeyAuthentication"
-    name = ["bearer", "header"]
-
-    def get_security_definition(self, auto_schema: Any) -> Any:
-        return [{"type": "http", "scheme": "bearer"}, {"type": "apiKey", "in": "header", "name": "X-API-Key"}]
-
-    def get_security_requirement(self, auto_schema: Any) -> Any:
-        return [{"bearer": []}, {"header": []}]

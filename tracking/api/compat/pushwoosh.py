@@ -5,7 +5,7 @@ The result stands in the body's `status_code`; HTTP says 200, but where the requ
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import transaction
@@ -19,8 +19,10 @@ from rest_framework.views import APIView
 
 from tracking import jobs
 from tracking import pushwoosh_schema as schema
-from tracking.api import json, throttle
+from tracking.api import interfaces, json, throttle
 from tracking.api.authentication import Caller, caller_of
+from tracking.api.compat import pushwoosh_shapes as shapes
+from tracking.api.describe import Operation
 from tracking.api.problems import Problem
 from tracking.clock import ClockWrong
 from tracking.models import LogState, PushwooshSettings, Scope
@@ -30,6 +32,9 @@ from tracking.services.idempotency import Overtaken, Reused
 
 OK, WORKING, WRONG, FORBIDDEN, AGAIN = 200, 202, 210, 403, 503
 _FORBIDDEN = "Token restrictions forbid this operation"
+# of the documentation: requests that are taken, with a key and names of the caller's own
+_AUTH, _APPLICATION = "pr_abc_secret", "C90C0-0E786"
+_DEVICE = {"auth": _AUTH, "application": _APPLICATION, "hwid": "8f65b16df378e7a6bece9614e1530fb2"}
 
 
 class Refused(Exception):
@@ -49,6 +54,8 @@ def answer(response: Any, code: int = OK, message: str = "OK", status: int = 200
 class Method(APIView):
     """One method. Whoever may not use it is told no more than that, whatever the reason."""
 
+    interface = interfaces.PUSHWOOSH
+    describes: ClassVar[dict[str, Operation]] = {}
     authentication_classes = ()  # the key stands in the body
     permission_classes = ()
     content_negotiation_class = json.OneFormat
@@ -91,7 +98,22 @@ def _caller(request: Request, auth: str, scope: Scope) -> tuple[Caller, Pushwoos
 
 
 class CreateMessage(Method):
-    """Send notifications: `{"request": {"auth", "application", "notifications": […]}}`."""
+    """The key needs the scope `send`. A notification becomes one message for each device."""
+
+    describes = {
+        "POST": Operation(
+            "Send notifications",
+            shapes.PushwooshMessagesTaken,
+            body=shapes.PushwooshCreateMessage,
+            example={
+                "request": {
+                    "auth": _AUTH,
+                    "application": _APPLICATION,
+                    "notifications": [{"send_date": "now", "content": "Hello", "devices": ["device-token-1"]}],
+                }
+            },
+        )
+    }
 
     def post(self, request: Request) -> HttpResponse:
         document = json.loads(json.raw(request))
@@ -104,7 +126,16 @@ class CreateMessage(Method):
 
 
 class GetTrackingLog(Method):
-    """Ask for the log of a day, today's where none is named. The answer's request_id is for getResults."""
+    """Today's where no day is named. The answer's request_id is for getResults. The key needs the scope `read`."""
+
+    describes = {
+        "POST": Operation(
+            "Ask for the log of a day",
+            shapes.PushwooshLogAsked,
+            body=shapes.PushwooshGetTrackingLog,
+            example={"request": {"auth": _AUTH, "date": "2026-11-20"}},
+        )
+    }
 
     def post(self, request: Request) -> HttpResponse:
         wanted = schema.parse(schema.TRACKING_LOG, json.loads(json.raw(request)))
@@ -116,7 +147,16 @@ class GetTrackingLog(Method):
 
 
 class GetResults(Method):
-    """The file of a request, or status_code 202 while it is being made."""
+    """Or status_code 202 while it is being made. The key needs the scope `read`."""
+
+    describes = {
+        "POST": Operation(
+            "The file of a request",
+            shapes.PushwooshResults,
+            body=shapes.PushwooshGetResults,
+            example={"request": {"auth": _AUTH, "request_id": "7fd2a5c0c1f74e5c9d0a4c3d8a4c5f3e"}},
+        )
+    }
 
     def post(self, request: Request) -> HttpResponse:
         wanted = schema.parse(schema.RESULTS, json.loads(json.raw(request)))
@@ -131,7 +171,16 @@ class GetResults(Method):
 
 
 class RegisterDevice(Method):
-    """Register a device, with a key, or without one where the project is open to that."""
+    """With a key of the scope `send`, or without one where the project is open to that."""
+
+    describes = {
+        "POST": Operation(
+            "Register a device",
+            shapes.PushwooshDone,
+            body=shapes.PushwooshRegisterDevice,
+            example={"request": {**_DEVICE, "device_type": 3, "push_token": "device-token-1"}},
+        )
+    }
 
     def post(self, request: Request) -> HttpResponse:
         wanted = schema.parse(schema.REGISTER, json.loads(json.raw(request)))
@@ -140,7 +189,16 @@ class RegisterDevice(Method):
 
 
 class UnregisterDevice(Method):
-    """Take a device back: nothing is sent to it until it registers again."""
+    """Nothing is sent to it until it registers again. Who may: as for registerDevice."""
+
+    describes = {
+        "POST": Operation(
+            "Take a device back",
+            shapes.PushwooshDone,
+            body=shapes.PushwooshUnregisterDevice,
+            example={"request": _DEVICE},
+        )
+    }
 
     def post(self, request: Request) -> HttpResponse:
         wanted = schema.parse(schema.UNREGISTER, json.loads(json.raw(request)))
@@ -160,6 +218,8 @@ def _project_of(request: Request, wanted: schema.RegisterDevice | schema.Unregis
 
 class Nowhere(Method):
     """Methods that are not offered here."""
+
+    schema = None  # it is not described
 
     def post(self, request: Request, rest: str) -> HttpResponse:
         return answer(None, 404, "This method is not offered here", 404)

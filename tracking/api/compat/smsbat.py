@@ -13,13 +13,22 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from tracking.api import json, problems
+from tracking.api import interfaces, json, problems
 from tracking.api.authentication import Caller
+from tracking.api.compat import smsbat_shapes as shapes
 from tracking.api.compat.smsbat_auth import BatAuthentication
+from tracking.api.describe import Operation
 from tracking.models import Scope
 from tracking.services import smsbat_send, smsbat_status
 from tracking.services.act import Missing
 from tracking.smsbat_schema import CODES, Fault, Faulty
+
+_EXAMPLE = {
+    "messages": [
+        {"from": "Shop", "to": "+380501234567", "type": "sms", "text": "Your order is on its way"},
+        {"from": "Shop", "to": "+38", "type": "sms", "text": "To a number that is none"},
+    ]
+}
 
 
 def refused(status: int, fault: Fault, headers: Mapping[str, str] | None = None) -> HttpResponse:
@@ -47,6 +56,8 @@ def handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None
 class View(APIView):
     """A resource of SMSBat's."""
 
+    interface = interfaces.SMSBAT
+    describes: ClassVar[dict[str, Operation]] = {}
     scopes: ClassVar[dict[str, Scope]] = {}
     authentication_classes = (BatAuthentication,)
     content_negotiation_class = json.OneFormat
@@ -62,9 +73,10 @@ class View(APIView):
 
 
 class Message(View):
-    """What became of a message, and what it cost."""
+    """With more fields where a fallback is configured."""
 
     scopes = {"GET": Scope.READ}
+    describes = {"GET": Operation("What became of a message, and what it cost", shapes.BatStatus)}
 
     def get(self, request: Request, message: str) -> HttpResponse:
         try:
@@ -77,9 +89,17 @@ class Message(View):
 
 
 class MessageList(View):
-    """Hand messages in, up to 1,000 at a time, each by its own channel and with its own fallback."""
+    """Each message has its own channel, fallback and answer; where none of them is right, the answer is 400."""
 
     scopes = {"POST": Scope.SEND}
+    describes = {
+        "POST": Operation(
+            "Hand messages in, up to 1,000 at a time",
+            shapes.BatMessagesTaken,
+            body=shapes.BatMessages,
+            example=_EXAMPLE,
+        )
+    }
 
     def post(self, request: Request) -> HttpResponse:
         return json.answer(smsbat_send.send(self.caller(request).sender, json.document(request)))
@@ -88,6 +108,7 @@ class MessageList(View):
 class Nowhere(View):
     """Every other address below /bat."""
 
+    schema = None  # it is not described
     http_method_names = ["get", "post", "put", "patch", "delete", "head", "options"]
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:

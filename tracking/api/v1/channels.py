@@ -198,7 +198,7 @@ class Receipts(_View):
 
 
 class ReceiptUsers(_View):
-    """`kind` is `delivered` or `read`; the slowest come first."""
+    """The slowest come first."""
 
     scopes = {"GET": Scope.RECEIPTS}
     describes = {
@@ -206,6 +206,7 @@ class ReceiptUsers(_View):
             "List the members who got a message, or who read it",
             shapes.ReceiverPage,
             query=channel_schema.MembersQuery,
+            choices={"kind": ("delivered", "read")},
         )
     }
 

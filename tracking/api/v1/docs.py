@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from tracking.api import json, openapi
@@ -17,17 +18,20 @@ _FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css
 _DIRECTORY = "static/drf_spectacular_sidecar/swagger-ui-dist"
 
 
+@csrf_exempt  # a POST hears that it is no method here, and not of forms
 @require_safe
 def schema(request: HttpRequest) -> HttpResponse:
     return HttpResponse(openapi.document(), content_type=json.MEDIA_TYPE)
 
 
+@csrf_exempt
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     """Swagger's page. Its script starts from a file of ours, as the Content-Security-Policy wants it."""
     return render(request, "api/docs.html")
 
 
+@csrf_exempt
 @require_safe
 def file(request: HttpRequest, name: str) -> FileResponse:
     found = importlib.util.find_spec("drf_spectacular_sidecar")

@@ -16,8 +16,10 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from tracking.api import json, throttle
+from tracking.api import interfaces, json, throttle
 from tracking.api.authentication import Caller, caller_of_prefix
+from tracking.api.compat.socialplus.bodies import MAX_IDS
+from tracking.api.describe import Operation
 from tracking.api.problems import Problem
 from tracking.clock import ClockWrong
 from tracking.models import ChatChannel, ChatMember, ChatUser, Membership, Scope
@@ -26,7 +28,6 @@ from tracking.schema import Invalid
 from tracking.services import act, channel_sessions, channels, members
 from tracking.services.idempotency import Overtaken, Reused
 
-MAX_IDS = 1_000
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 # the vendor's codes
 BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, DENIED = 400000, 400100, 400300, 400301
@@ -87,6 +88,8 @@ class SessionScope(BasePermission):
 class View(APIView):
     """An address that a session asks."""
 
+    interface = interfaces.SOCIALPLUS
+    describes: ClassVar[dict[str, Operation]] = {}
     scope: ClassVar[Scope] = Scope.RECEIPTS
     authentication_classes = [SessionAuthentication]
     permission_classes = [SessionScope]

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from tracking import cursors
 from tracking.api import json
-from tracking.api.compat.socialplus import shapes
+from tracking.api.compat.socialplus import bodies, shapes, wire
 from tracking.api.compat.socialplus.base import (
     BAD_REQUEST,
     View,
@@ -26,6 +26,7 @@ from tracking.api.compat.socialplus.base import (
     token_of,
 )
 from tracking.api.compat.socialplus.messages import place_of, places_of
+from tracking.api.describe import Operation
 from tracking.api.marking import finish
 from tracking.models import ChannelMessage, ChatMember, Membership
 from tracking.services import channel_posts, channel_receipts, channels, chat_inbox, markers
@@ -34,17 +35,20 @@ from tracking.services.channel_receipts import Counts
 from tracking.services.markers import Moved, Reach
 
 
-class _Marking(View):
+def _by_both(operation: Operation) -> dict[str, Operation]:
     """The vendor's own client uses PUT for some and POST for others."""
+    return {"PUT": operation, "POST": operation}
+
+
+class _Marking(View):
+    """The answer holds the user's markers as they are now."""
 
     http_method_names = ["put", "post"]
 
     def put(self, request: Request, **names: str) -> HttpResponse:
-        """Move the user's marker. The answer holds the user's markers as they are now."""
         return self.post(request, **names)
 
     def post(self, request: Request, **names: str) -> HttpResponse:
-        """As PUT."""
         visitor = self.visitor(request)
         members = [channel_of(visitor, key)[1] for key in self.keys(request, names)]
         moved = [finish(each) for each in self.move(members, request)]
@@ -58,6 +62,15 @@ class _Marking(View):
 
 
 class MarkDelivering(_Marking):
+    describes = _by_both(
+        Operation(
+            "The user got a message, and every one before it",
+            wire.UserMarkers,
+            body=bodies.SocialDelivering,
+            example={"messageId": "01a1fb82-3910-771d-9a45-86896146fa2f"},
+        )
+    )
+
     def move(self, members: Sequence[ChatMember], request: Request) -> Iterable[Moved]:
         (member,) = members
         place = _message(member, body_of(request).get("messageId"))
@@ -66,6 +79,10 @@ class MarkDelivering(_Marking):
 
 class MarkRead(_Marking):
     """Up to a segment, or to the newest message where none is named."""
+
+    describes = _by_both(
+        Operation("The user has read", wire.UserMarkers, body=bodies.SocialRead, example={"readToSegment": 1})
+    )
 
     def move(self, members: Sequence[ChatMember], request: Request) -> Iterable[Moved]:
         (member,) = members
@@ -79,12 +96,22 @@ class MarkRead(_Marking):
 
 
 class StartReading(_Marking):
+    describes = _by_both(Operation("The user has the feed open", wire.UserMarkers))
+
     def move(self, members: Sequence[ChatMember], request: Request) -> Iterable[Moved]:
         return chat_inbox.start_reading(members)
 
 
 class Reading(StartReading):
-    """Several feeds are open."""
+    describes = _by_both(
+        Operation(
+            "The user has several feeds open",
+            wire.UserMarkers,
+            body=bodies.SocialReading,
+            example={"messageFeedIds": ["room-1"]},
+            errors=(404,),
+        )
+    )
 
     def keys(self, request: Request, names: dict[str, str]) -> list[str]:
         found = body_of(request).get("messageFeedIds")
@@ -94,6 +121,10 @@ class Reading(StartReading):
 
 
 class StopReading(_Marking):
+    """What came until now is read."""
+
+    describes = _by_both(Operation("The user has closed the feed", wire.UserMarkers))
+
     def move(self, members: Sequence[ChatMember], request: Request) -> Iterable[Moved]:
         (member,) = members
         yield chat_inbox.stop_reading(member)
@@ -103,26 +134,42 @@ class StopReading(_Marking):
 
 
 class Mine(View):
-    """The user's markers in these channels; `name`: what the query calls their ids."""
+    """In these channels, else in all."""
 
-    name = "channelIds"
+    describes = {"GET": Operation("The user's markers", wire.UserMarkerPage, query=bodies.ChannelIds)}
+    name = "channelIds"  # what the query calls them
 
     def get(self, request: Request) -> HttpResponse:
-        """The user's markers."""
         user = self.visitor(request).user
         members = chat_inbox.mine(user, many(request, self.name) or None)
         return json.answer({**shapes.markers(user, chat_inbox.unread(user), members), "paging": {}})
 
 
+class MineOfFeeds(Mine):
+    """In these feeds, else in all."""
+
+    describes = {"GET": Operation("The user's markers", wire.UserMarkerPage, query=bodies.FeedIds)}
+    name = "messageFeedIds"
+
+
 class Sync(View):
+    """Answered without feedMarkers: there is nothing more."""
+
+    describes = {
+        "GET": Operation("What changed since the device asked last", wire.UserMarkers, query=bodies.SocialSync),
+        "POST": Operation(
+            "What changed since the device asked last",
+            wire.UserMarkers,
+            body=bodies.SocialSync,
+            example={"deviceLastSyncAt": "2026-11-20T00:00:00Z"},
+        ),
+    }
     http_method_names = ["get", "head", "post"]
 
     def get(self, request: Request) -> HttpResponse:
-        """As POST, with deviceLastSyncAt in the query."""
         return self._since(request, request.query_params.get("deviceLastSyncAt"))
 
     def post(self, request: Request) -> HttpResponse:
-        """What changed since the device asked last; no feedMarkers: nothing more."""
         return self._since(request, body_of(request).get("deviceLastSyncAt"))
 
     def _since(self, request: Request, text: Any) -> HttpResponse:
@@ -132,8 +179,13 @@ class Sync(View):
 
 
 class MessageMarkers(View):
+    describes = {
+        "GET": Operation(
+            "How many got each of these messages, and how many read it", wire.ContentMarkers, query=bodies.MessageIds
+        )
+    }
+
     def get(self, request: Request) -> HttpResponse:
-        """How many got each of these messages, and how many read it."""
         visitor = self.visitor(request)
         places = places_of(visitor, many(request, "messageIds"))
         feeds = {place.channel_id: place.channel for place in places}
@@ -147,8 +199,11 @@ class MessageMarkers(View):
 
 
 class MessageUsers(View):
+    """The slowest first, page by page; nobody where the project hides its receipts."""
+
+    describes = {"GET": Operation("Who got the message, or who read it", wire.Receivers, query=bodies.ReceiverQuery)}
+
     def get(self, request: Request, message: str, kind: str) -> HttpResponse:
-        """Who got the message, or who read it, page by page."""
         place, asked = place_of(self.visitor(request), message), token_of(request)
         limit = limit_of(asked.get("limit", asked.get("first")))
         wanted = many(request, "memberships")

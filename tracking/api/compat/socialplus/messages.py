@@ -10,7 +10,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from tracking.api import json
-from tracking.api.compat.socialplus import shapes
+from tracking.api.compat.socialplus import bodies, shapes, wire
 from tracking.api.compat.socialplus.base import (
     BAD_REQUEST,
     DENIED,
@@ -27,6 +27,7 @@ from tracking.api.compat.socialplus.base import (
     token,
     token_of,
 )
+from tracking.api.describe import Operation
 from tracking.models import ChannelMessage, ChatChannel, Membership, Scope
 from tracking.services import act, channel_posts, chat_inbox
 from tracking.services.channel_posts import Posted
@@ -44,15 +45,19 @@ UNSUPPORTED = (
 
 
 class Channel(View):
+    describes = {"GET": Operation("One channel of the user", wire.SocialChannels)}
+
     def get(self, request: Request, channel: str) -> HttpResponse:
-        """One channel of the user."""
         found, _ = channel_of(self.visitor(request), channel)
         return json.answer(_channels([found]))
 
 
 class Channels(View):
+    """Those of these channels that the user is in; without ids, all of the user's, page by page."""
+
+    describes = {"GET": Operation("Channels of the user", wire.SocialChannelPage, query=bodies.ChannelQuery)}
+
     def get(self, request: Request) -> HttpResponse:
-        """Those of these channels that the user is in; without ids, all of the user's, page by page."""
         user = self.visitor(request).user
         if keys := many(request, "channelIds"):
             return json.answer({**_channels([member.channel for member in chat_inbox.mine(user, keys)]), "paging": {}})
@@ -65,26 +70,51 @@ class Channels(View):
 
 
 class Feed(View):
+    describes = {"GET": Operation("One message feed", wire.SocialFeeds)}
+
     def get(self, request: Request, feed: str) -> HttpResponse:
-        """The message feed of a channel."""
         found, _ = channel_of(self.visitor(request), feed)
         return json.answer(_feeds([found]))
 
 
 class Feeds(View):
-    def get(self, request: Request, channel: str = "") -> HttpResponse:
-        """Those of these feeds that the user is in, or the one of a channel."""
-        keys = [channel] if channel else many(request, "messageFeedIds")
-        members = chat_inbox.mine(self.visitor(request).user, keys)
-        return json.answer({**_feeds([member.channel for member in members]), "paging": {}})
+    """Those of these feeds that the user is in."""
+
+    describes = {"GET": Operation("Message feeds of the user", wire.SocialFeedPage, query=bodies.FeedIds)}
+
+    def get(self, request: Request) -> HttpResponse:
+        return _feeds_of(self.visitor(request), many(request, "messageFeedIds"))
+
+
+class FeedsOfChannel(View):
+    describes = {"GET": Operation("The message feed of a channel", wire.SocialFeedPage)}
+
+    def get(self, request: Request, channel: str) -> HttpResponse:
+        return _feeds_of(self.visitor(request), [channel])
 
 
 class Messages(View):
+    """A post needs the scope `send` too; the same referenceId again is the same message."""
+
     scope = Scope.READ
+    describes = {
+        "GET": Operation(
+            "The messages of a feed, newest first",
+            wire.SocialMessagePage,
+            query=bodies.MessageQueryOfFeed,
+            errors=(404,),
+        ),
+        "POST": Operation(
+            "Post a message",
+            wire.SocialMessages,
+            body=bodies.SocialPost,
+            example={"messageFeedId": "room-1", "dataType": "text", "data": {"text": "Lunch?"}, "referenceId": "r-1"},
+            errors=(404, 409, 422),
+        ),
+    }
     http_method_names = ["get", "head", "post"]
 
     def get(self, request: Request) -> HttpResponse:
-        """The messages of a feed, newest first, or oldest first with sortBy segmentAsc."""
         query = request.query_params
         if named := [name for name in UNSUPPORTED if query.get(name)]:
             raise WireError(400, BAD_REQUEST, f"{named[0]} is not supported here")
@@ -103,7 +133,6 @@ class Messages(View):
         )
 
     def post(self, request: Request) -> HttpResponse:
-        """A message of the user. The same referenceId again is the same message."""
         visitor, wanted = self.visitor(request), body_of(request)
         if Scope.SEND not in visitor.caller.scopes:
             raise WireError(403, DENIED, "Permission denied: the API key lacks the scope send")
@@ -121,17 +150,19 @@ class Messages(View):
 
 class Message(View):
     scope = Scope.READ
+    describes = {"GET": Operation("One message of a channel that the user is in", wire.SocialMessages)}
 
     def get(self, request: Request, message: str) -> HttpResponse:
-        """One message of a channel that the user is in."""
         return json.answer(_messages(channel_posts.with_content([place_of(self.visitor(request), message)])))
 
 
 class MessageList(View):
+    """Those of these messages that stand in channels of the user."""
+
     scope = Scope.READ
+    describes = {"GET": Operation("Several messages", wire.SocialMessages, query=bodies.MessageIds)}
 
     def get(self, request: Request) -> HttpResponse:
-        """Those of these messages that stand in channels of the user."""
         visitor = self.visitor(request)
         return json.answer(_messages(channel_posts.with_content(places_of(visitor, many(request, "messageIds")))))
 
@@ -176,6 +207,11 @@ def _feeds(found: Sequence[ChatChannel]) -> dict[str, Any]:
         "messageFeeds": [shapes.feed(each) for each in found],
         **dict.fromkeys(("messages", "users", "files"), ()),
     }
+
+
+def _feeds_of(visitor: Visitor, keys: Sequence[str]) -> HttpResponse:
+    members = chat_inbox.mine(visitor.user, keys)
+    return json.answer({**_feeds([member.channel for member in members]), "paging": {}})
 
 
 def _messages(found: Sequence[Posted]) -> dict[str, Any]:

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from tracking.api import json
+from tracking.api import interfaces, json
 from tracking.api.authentication import caller_of
-from tracking.api.compat.socialplus import shapes
+from tracking.api.compat.socialplus import bodies, shapes, wire
 from tracking.api.compat.socialplus.base import DENIED, UNAUTHORIZED, View, WireError, body_of, many
+from tracking.api.describe import Operation
 from tracking.models import ChatUser, Scope
 from tracking.services import channel_sessions, channels
 
 
 class Sessions(View):
-    """POST with the API key in X-API-Key. An Authorization header beside it is an old session's."""
+    """With the API key in X-API-Key. An Authorization header beside it is an old session's."""
 
+    interface = replace(interfaces.SOCIALPLUS, always=(400, 401, 403, 503), limited=False)  # all share the key
+    describes = {
+        "POST": Operation(
+            "A user logs in",
+            wire.SocialSession,
+            body=bodies.SocialLogin,
+            example={"userId": "ada", "displayName": "Ada", "deviceId": "browser-1"},
+            errors=(422,),
+            security=("header",),
+        )
+    }
     authentication_classes = []
     permission_classes = []
     http_method_names = ["post"]
 
     def post(self, request: Request) -> HttpResponse:
-        """A user logs in."""
         caller = caller_of(request.META.get("HTTP_X_API_KEY", "").strip())
         if caller is None:
             raise WireError(401, UNAUTHORIZED, "Unauthorized: the API key is not valid")
@@ -56,17 +68,20 @@ class Sessions(View):
 
 
 class OpenSessions(View):
+    describes = {"DELETE": Operation("The user logs out: every session of theirs ends", wire.SocialDone)}
     http_method_names = ["delete"]
 
     def delete(self, request: Request) -> HttpResponse:
-        """The user logs out: every session of theirs ends."""
         channel_sessions.end_all(self.visitor(request).user)
         return json.answer({"success": True})
 
 
 class ChatSettings(View):
+    """Markers, and no previews or mentions."""
+
+    describes = {"GET": Operation("What clients may count on", wire.SocialSettings)}
+
     def get(self, request: Request) -> HttpResponse:
-        """What clients may count on: markers, and no previews or mentions."""
         return json.answer(
             {
                 "enabled": True,
@@ -78,8 +93,11 @@ class ChatSettings(View):
 
 
 class Users(View):
+    """Those of these ids that there are, in their order."""
+
+    describes = {"GET": Operation("Several users", wire.SocialUsers, query=bodies.UserIds)}
+
     def get(self, request: Request) -> HttpResponse:
-        """Those of these ids that there are, in their order."""
         # the client escapes each id by itself, and then the whole query
         wanted = [unquote(each) for each in many(request, "userIds")]
         project_id = self.visitor(request).user.project_id
@@ -89,7 +107,8 @@ class Users(View):
 
 
 class User(View):
+    describes = {"GET": Operation("One user", wire.SocialUsers)}
+
     def get(self, request: Request, user: str) -> HttpResponse:
-        """One user."""
         found = channels.user(self.visitor(request).user.project_id, user)
         return json.answer({"users": [shapes.user(found)], "files": []})
