@@ -145,6 +145,11 @@ class Attempt(models.Model):
     cause_at = models.DateTimeField(null=True)
     code = models.CharField(max_length=100, blank=True, default="")
     text = models.CharField(max_length=1000, blank=True, default="")
+    parts = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Counted where they have a price.")
+    price = models.DecimalField(
+        max_digits=10, decimal_places=5, null=True, help_text="Of a part, when it was handed over. Empty: nobody knows."
+    )
+    currency = models.CharField(max_length=3, blank=True, default="", db_default="")
 
     class Meta:
         db_table = "attempt"

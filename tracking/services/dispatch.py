@@ -25,7 +25,7 @@ from providers import mapping
 from providers.base import Channel, FailureClass, Outbound, Provider, ProviderError, SendResult
 from providers.mapping import Reading
 from providers.text import clean
-from tracking import accounts, circuit, ids, marks, store
+from tracking import accounts, circuit, ids, marks, parts, store
 from tracking.models import Project
 from tracking.policy import RetryPolicy
 from tracking.prepared import prepared
@@ -153,6 +153,9 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
                 work.note(row, key=f"copies:{attempt.number}", source=DISPATCH, text=text)
             message = envelope.outbound(row, attempt, body, bound.adapter.account.channel)
             message = wardrobe.dressed(message, row, attempt, body)
+            attempt.price = parts.price(
+                message.channel, message.text, bound.account.price_per_part, bound.account.currency
+            )
             handovers.append(
                 Handover(bound.account.pk, bound.adapter, message, row.id, attempt.number, token, start_before)
             )
