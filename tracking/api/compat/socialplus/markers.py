@@ -25,7 +25,7 @@ from tracking.api.compat.socialplus.base import (
     token,
     token_of,
 )
-from tracking.api.compat.socialplus.messages import place_of, places_of
+from tracking.api.compat.socialplus.messages import mine_of, place_of, places_of
 from tracking.api.marking import finish
 from tracking.models import ChannelMessage, ChatMember, Membership
 from tracking.services import channel_posts, channel_receipts, channels, chat_inbox, markers
@@ -103,15 +103,15 @@ class StopReading(_Marking):
 
 
 class Mine(View):
-    """The user's markers in these channels; `name`: what the query calls their ids."""
+    """The user's markers in these channels, or in all; `name`: what the query calls their ids."""
 
     name = "channelIds"
 
     def get(self, request: Request) -> HttpResponse:
-        """The user's markers."""
-        user = self.visitor(request).user
-        members = chat_inbox.mine(user, many(request, self.name) or None)
-        return json.answer({**shapes.markers(user, chat_inbox.unread(user), members), "paging": {}})
+        """The user's markers in these channels; without ids, in all of the user's, page by page."""
+        visitor = self.visitor(request)
+        members, paging = mine_of(visitor, request, self.name)
+        return json.answer({**shapes.markers(visitor.user, chat_inbox.unread(visitor.user), members), "paging": paging})
 
 
 class Sync(View):
