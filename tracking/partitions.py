@@ -184,55 +184,58 @@ def drop(*partitions: Partition, tries: int | None = None) -> None:
     Raises OperationalError where somebody reads one for longer than we try; a later `finish_drops` goes on from there.
     `tries`: of about two seconds each.
     """
-    for partition in partitions:
-        name = sql.Identifier(partition.name)
-        _with_short_lock(sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(_MARK)), tries, DROP_WAIT)
+    mark = sql.SQL("COMMENT ON TABLE {} IS {}")
+    marks = [mark.format(sql.Identifier(each.name), sql.Literal(_MARK)) for each in partitions]
+    if marks:
+        _with_short_lock(sql.SQL(";").join(marks), tries, DROP_WAIT)
     finish_drops(tries)
 
 
 def finish_drops(tries: int | None = None) -> list[str]:
-    """End whatever was begun: detach and drop what is marked, and finalise a DETACH that was interrupted. Their names.
+    """End whatever was begun: detach what is marked, finalise a DETACH that was interrupted, and drop all of it at once
+    in the end: each commit waits for the disk. Their names.
 
     A table has room for one pending DETACH, so these come first.
     """
-    done = []
+    done: list[str] = []
     tries = tries or LOCK_TRIES
     for tried in range(1, tries + 1):
         try:
             while (step := _next_step()) is not None:
-                name, statement = step
+                names, statement = step
                 _outside_transaction(statement)
                 log.info("partitions: %s", statement.as_string())
-                done.append(name)
+                done += names
             break
         except OperationalError as error:
             _wait_for_lock(error, tried, tries)
     return list(dict.fromkeys(done))
 
 
-_STEPS = {  # by: has a parent, is being detached
-    (True, False): sql.SQL("ALTER TABLE {parent} DETACH PARTITION {name} CONCURRENTLY"),
-    (True, True): sql.SQL("ALTER TABLE {parent} DETACH PARTITION {name} FINALIZE"),
-    (False, False): sql.SQL("DROP TABLE {name}"),
+_DETACH = {  # by: it is begun
+    False: sql.SQL("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY"),
+    True: sql.SQL("ALTER TABLE {} DETACH PARTITION {} FINALIZE"),
 }
 
 
-def _next_step() -> tuple[str, sql.Composed] | None:
+def _next_step() -> tuple[list[str], sql.Composed] | None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT child.relname, parent.relname, coalesce(inhdetachpending, false) AS pending FROM pg_class child"
             " LEFT JOIN pg_inherits ON inhrelid = child.oid LEFT JOIN pg_class parent ON parent.oid = inhparent"
             " WHERE child.relkind = 'r' AND pg_table_is_visible(child.oid)"
             " AND (obj_description(child.oid, 'pg_class') = %s OR inhdetachpending AND parent.relname = ANY(%s))"
-            " ORDER BY pending DESC, child.relname LIMIT 1",
+            " ORDER BY parent.relname IS NULL, pending DESC, child.relname",
             [_MARK, list(TABLES)],
         )
-        row = cursor.fetchone()
-    if row is None:
+        rows = cursor.fetchall()
+    if not rows:
         return None
-    name, parent, pending = row
-    statement = _STEPS[parent is not None, pending]
-    return name, statement.format(name=sql.Identifier(name), parent=sql.Identifier(parent or ""))
+    name, parent, pending = rows[0]
+    if parent is not None:
+        return [name], _DETACH[pending].format(sql.Identifier(parent), sql.Identifier(name))
+    names = [name for name, *_ in rows]  # all are detached
+    return names, sql.SQL("DROP TABLE {}").format(sql.SQL(", ").join(map(sql.Identifier, names)))
 
 
 def _with_short_lock(statement: sql.Composed, tries: int | None = None, wait: str = "1s") -> None:

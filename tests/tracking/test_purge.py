@@ -169,6 +169,28 @@ def test_content_alone_goes_by_rows_where_another_project_keeps_its_own(
     assert not list(purge_plan.steps(datetime.now(UTC))) and agrees()
 
 
+def test_which_projects_have_a_part_in_a_week_is_asked_without_reading_it(
+    project: Project, account: ProviderAccount
+) -> None:
+    """Also of a project that has nothing in it, which the planner expects to find at once."""
+    make_project()
+    key = make_old(project, account, weeks_ago(10))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO message SELECT (jsonb_populate_record(m, jsonb_build_object('id', overlay(m.id::text placing"
+            " lpad(to_hex(n), 12, '0') from 25)))).* FROM message m, generate_series(1, 5000) n WHERE m.id = %s",
+            [key],
+        )
+        cursor.execute("ANALYZE message")
+        week = partitions.week_start(weeks_ago(10))
+        bounds = [ids.floor(week), ids.floor(week + partitions.WEEK)]
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {purge_plan.PRESENT}", [*bounds, []])
+        (shown,) = cursor.fetchone()
+    plan = (shown if isinstance(shown, list) else json.loads(shown))[0]["Plan"]
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 30
+    assert purge_plan.projects_in(week) == [project.pk]
+
+
 # --- what must stay
 
 

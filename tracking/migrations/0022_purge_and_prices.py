@@ -1,5 +1,6 @@
-"""A purge knows what changed since its exports were asked for; an attempt keeps what it costs."""
+"""A purge knows what changed since its exports were asked for; an attempt keeps what it costs, and is found by its start."""
 
+import django.contrib.postgres.indexes
 from django.db import migrations, models
 
 
@@ -29,5 +30,9 @@ class Migration(migrations.Migration):
             model_name='attempt',
             name='currency',
             field=models.CharField(blank=True, db_default='', default='', max_length=3),
+        ),
+        migrations.AddIndex(
+            model_name='attempt',
+            index=django.contrib.postgres.indexes.BrinIndex(fields=['started_at'], name='attempt_started'),
         ),
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 
@@ -156,6 +157,8 @@ class Attempt(models.Model):
         indexes = [
             models.Index(fields=["reference", "account"], condition=~Q(reference=""), name="attempt_reference"),
             models.Index(fields=["account", "message_id"], condition=Q(cause_at__isnull=False), name="attempt_cause"),
+            # they stand in the order in which they started: a few kilobytes lead to those that started elsewhere
+            BrinIndex(fields=["started_at"], name="attempt_started"),
         ]
 
     def __str__(self) -> str:
