@@ -1,12 +1,15 @@
-"""How many parts an SMS takes: pure, after GSM 03.38 (3GPP TS 23.038) and the concatenation of TS 23.040.
+"""How many parts an SMS takes, and what it costs: pure, after GSM 03.38 (3GPP TS 23.038) and the concatenation of TS
+23.040.
 
-Used by submit and SMSBat's interface. A text whose characters are all of the GSM 7-bit alphabet takes 160 septets, or
-153 in each of several parts; any other text is UCS-2, 70 or 67 code units. A part never ends inside of a character.
+Used by whatever hands messages over, and by SMSBat's interface. A text whose characters are all of the GSM 7-bit
+alphabet takes 160 septets, or 153 in each of several parts; any other text is UCS-2, 70 or 67 code units. A part never
+ends inside of a character.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import NamedTuple
 
 BASIC = frozenset(
@@ -23,6 +26,24 @@ class Counted(NamedTuple):
     encoding: str
     units: int  # septets or code units
     parts: int
+
+
+class Price(NamedTuple):
+    """Of a hand-over, as it stood then: what it costs if it arrives is the parts times the price of one."""
+
+    parts: int  # 0: nobody has counted them
+    price: Decimal
+    currency: str
+
+
+def price(channel: str, text: str, each: Decimal, currency: str) -> Price:
+    """`each`: what a part costs. Where that is nothing, nothing is counted."""
+    return Price(billed(channel, text), each, currency) if each else Price(0, Decimal(0), "")
+
+
+def billed(channel: str, text: str) -> int:
+    """An e-mail has no parts."""
+    return 1 if channel == "email" else count(text).parts
 
 
 def count(text: str) -> Counted:

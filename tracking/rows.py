@@ -10,10 +10,11 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from tracking.parts import Price
 from tracking.statuses import SEND_WANTED, Attempt, Decision, Folded, Status, attempt_status, fold, join
 
-_ARRIVED = (Status.DELIVERED, Status.READ)
-_UNDER_WAY = (Status.SENT, *_ARRIVED)
+ARRIVED = (Status.DELIVERED, Status.READ)
+_UNDER_WAY = (Status.SENT, *ARRIVED)
 
 # Decisions about a message without an attempt that say it was ours to send.
 _OURS = SEND_WANTED | {Decision.SUPPRESS, Decision.REJECT, Decision.GIVE_UP}
@@ -31,6 +32,7 @@ class AttemptRow:
     started_at: datetime
     finished_at: datetime | None = None
     reference: str = ""
+    price: Price | None = None  # only the insert knows it
 
     @property
     def number(self) -> int:
@@ -117,7 +119,7 @@ class MessageRow:
         if not self.fallbacks:
             return False
         states = [(attempt.leg, attempt_status(attempt.facts)) for attempt in self.tries]
-        first = min((leg for leg, state in states if state in _ARRIVED), default=None)
+        first = min((leg for leg, state in states if state in ARRIVED), default=None)
         return first is not None and any(leg > first and state in _UNDER_WAY for leg, state in states)
 
     def leg_folded(self, number: int) -> Folded | None:

@@ -85,6 +85,28 @@ def test_all_channels_of_a_user_page_by_page(project):
     assert ([each["channelId"] for each in named["channels"]], named["paging"]) == (["room-3"], {})
 
 
+@pytest.mark.parametrize("path", ["channels", "user-message-feed", "message-feeds"])
+def test_all_markers_of_a_user_page_by_page(project, path):
+    """A hundred in an answer, and none beyond reach."""
+    wanted = ["room", *(f"room-{number}" for number in range(249))]
+    for key in wanted[1:]:
+        make_channel(project, key=key, users=["ada"])
+    make_channel(project, key="of-others", users=["ben"])
+    ada, query = log_in(project, "ada"), ""
+    pages: dict[str, list[list[str]]] = {"userEntityMarkers": [], "userFeedMarkers": [], "feedMarkers": []}
+    for _ in range(3):
+        found = ada.get(f"/api/v1/markers/{path}{query}").json()
+        for name, seen in pages.items():
+            seen.append([each["entityId"] for each in found[name]])
+        query = f"?options[token]={quote(found['paging'].get('next', ''))}"
+    assert query == "?options[token]="
+    for seen in pages.values():
+        assert [len(page) for page in seen] == [100, 100, 50] and sum(seen, []) == wanted
+    few = ada.get(f"/api/v1/markers/{path}?options[limit]=2").json()
+    assert len(few["feedMarkers"]) == 2 and few["paging"]["next"]
+    assert ada.get(f"/api/v1/markers/{path}?options[token]=x").json()["code"] == 400000
+
+
 @pytest.mark.parametrize("query", ["options[limit]=0", "options[limit]=x", "options[token]=x"])
 def test_pages_of_channels_that_are_none(project, query):
     assert log_in(project, "ada").get(f"/api/v3/channels?{query}").json()["code"] == 400000

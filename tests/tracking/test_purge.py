@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -19,7 +21,7 @@ from uuid import uuid4
 import pytest
 from django.conf import settings as configured
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 
 from providers.models import ProviderAccount
 from tests import database
@@ -46,7 +48,8 @@ from tracking.models import (
     Unmatched,
 )
 from tracking.services import bulk_status, check, export_work, purge, purge_plan, purge_rows, rollup
-from tracking.statuses import Decision, FactKind
+from tracking.services.record import Record, Source
+from tracking.statuses import Decision, Fact, FactKind
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = timedelta(days=3000)
@@ -164,6 +167,28 @@ def test_content_alone_goes_by_rows_where_another_project_keeps_its_own(
     assert Message.objects.count() == 2
     assert list(Content.objects.values_list("pk", flat=True)) == [theirs] and mine != theirs
     assert not list(purge_plan.steps(datetime.now(UTC))) and agrees()
+
+
+def test_which_projects_have_a_part_in_a_week_is_asked_without_reading_it(
+    project: Project, account: ProviderAccount
+) -> None:
+    """Also of a project that has nothing in it, which the planner expects to find at once."""
+    make_project()
+    key = make_old(project, account, weeks_ago(10))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO message SELECT (jsonb_populate_record(m, jsonb_build_object('id', overlay(m.id::text placing"
+            " lpad(to_hex(n), 12, '0') from 25)))).* FROM message m, generate_series(1, 5000) n WHERE m.id = %s",
+            [key],
+        )
+        cursor.execute("ANALYZE message")
+        week = partitions.week_start(weeks_ago(10))
+        bounds = [ids.floor(week), ids.floor(week + partitions.WEEK)]
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {purge_plan.PRESENT}", [*bounds, []])
+        (shown,) = cursor.fetchone()
+    plan = (shown if isinstance(shown, list) else json.loads(shown))[0]["Plan"]
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 30
+    assert purge_plan.projects_in(week) == [project.pk]
 
 
 # --- what must stay
@@ -392,6 +417,87 @@ def test_the_purge_waits_for_its_export(
     assert Export.objects.get().expires_at is None
     assert run().held == found.held[1:] or shared
     assert Export.objects.count() == 1  # nothing is left to be exported
+
+
+def exported_and_waiting(project: Project) -> PurgeRun:
+    """A purge whose export is complete, and that has deleted nothing yet."""
+    found = purge.start(by="test")
+    assert found is not None and purge.work(found.pk, seconds=20)
+    assert export_work.work(seconds=20)
+    return found
+
+
+def ids_of(directory: Path) -> set[str]:
+    return {row["id"] for row in archived(directory)}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_becomes_final_after_the_export_waits_for_the_next_one(
+    project: Project, account: ProviderAccount, settings: Any, tmp_path: Path, shared: bool
+) -> None:
+    """By rows and by partition: in the end its week would be dropped whole, where no other project has a part in it."""
+    settings.PURGE_EXPORT_DIR = str(tmp_path)
+    keep(project, 30, export_first=True)
+    if shared:
+        make_old(make_project(), account, weeks_ago(10))
+    covered = {str(make_old(project, account, weeks_ago(10))) for _ in range(3)}
+    late = make_old(project, account, weeks_ago(10), facts=(), decision=Decision.QUEUE)
+    found = exported_and_waiting(project)
+    assert ids_of(tmp_path) == covered
+    fail(late)
+    assert Message.objects.get(pk=late).status == "failed"
+    assert purge.work(found.pk, seconds=20)
+    found.refresh_from_db()
+    assert found.finished_at and "stays what changed after its export" in " ".join(found.held)
+    assert list(Message.objects.filter(project=project).values_list("pk", flat=True)) == [late]
+    assert Attempt.objects.filter(message_id=late).exists() and Event.objects.filter(message_id=late).exists()
+
+    found = exported_and_waiting(project)
+    assert purge.work(found.pk, seconds=20)
+    assert not Message.objects.filter(project=project).exists()
+    assert ids_of(tmp_path) == {*covered, str(late)}
+    assert next(row for row in archived(tmp_path) if row["id"] == str(late))["status"] == "failed"
+    assert agrees()
+
+
+def test_a_receipt_that_is_just_being_recorded_keeps_its_message(
+    project: Project, account: ProviderAccount, settings: Any, tmp_path: Path
+) -> None:
+    """It came in before the purge began, and its transaction ends after the purge has come to its message."""
+    settings.PURGE_EXPORT_DIR = str(tmp_path)
+    keep(project, 30, export_first=True)
+    make_old(make_project(), account, weeks_ago(10))
+    covered, late = (make_old(project, account, weeks_ago(10)) for _ in range(2))
+    received = datetime.now(UTC)
+    found = exported_and_waiting(project)
+    locked = threading.Event()
+    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+
+    def record() -> None:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                work = Record([late], now=received)
+                row = work.messages[late]
+                # a machine's look at it: nothing of the message itself changes
+                work.add_fact(
+                    row, row.tries[0], Fact(FactKind.OPENED, received, machine=True), key="o", source=Source("provider")
+                )
+                work.save()
+                locked.set()
+                deadline, waited_for = time.monotonic() + 20, False
+                while not waited_for:
+                    assert time.monotonic() < deadline
+                    cursor.execute(waits)
+                    waited_for = cursor.fetchone()[0]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        recorded = thread.submit(record)
+        assert locked.wait(20) and purge.work(found.pk, seconds=20)
+        recorded.result()
+    assert list(Message.objects.filter(project=project).values_list("pk", flat=True)) == [late]
+    assert Event.objects.filter(message_id=late, dedupe_key="o").exists() and covered != late
 
 
 def test_without_its_export_nothing_goes(

@@ -17,8 +17,10 @@ from django.test import Client
 from providers.base import FailureClass, ReceiptKind
 from tests.builders import make_account, make_endpoint, make_key, make_message, make_project
 from tests.tracking.test_fallback import ByChannel, adapter, channels, pass_time, run, tell
-from tracking.models import Batch, Leg, Login, Message, Project
-from tracking.services import logins, publish, smsbat_status
+from tracking import accounts
+from tracking.models import Attempt, Batch, Content, Leg, Login, Message, Project
+from tracking.services import act, logins, publish, smsbat_status
+from tracking.services.record import Source
 from tracking.smsbat_words import TYPES, word
 from tracking.statuses import Status
 
@@ -308,6 +310,64 @@ def test_a_message_of_the_native_api_has_a_status_here_too(project: Project, cal
         **{"messagelistId": None, "messageId": str(key), "deliverystatus": "delivered", "partscount": 2},
         "cost": 0.0666,
     }
+
+
+def test_what_a_message_of_the_native_api_cost_stays(project: Project, caller: Caller) -> None:
+    """Neither a later price nor the end of its content changes it."""
+    key = make_message(project, channel="sms", recipient="+491511234567", content={"text": "a" * 161})
+    assert caller.get(key).json()["cost"] == 0.0
+    run()
+    project.accounts.update(price_per_part=9, currency="EUR")
+    tell(key, 1)
+    Content.objects.all().delete()
+    assert [caller.get(key).json()[name] for name in ("partscount", "cost")] == [2, 0.0666]
+    kept = Attempt.objects.values_list("parts", "price", "currency").get()
+    assert kept == (2, Decimal("0.0333"), "UAH")
+
+
+def test_what_was_free_stays_free(project: Project, caller: Caller) -> None:
+    project.accounts.update(price_per_part=0)
+    key = make_message(project, channel="sms", recipient="+491511234567", content={"text": "a" * 161})
+    run()
+    tell(key, 1)
+    project.accounts.update(price_per_part=9)
+    assert [caller.get(key).json()[name] for name in ("partscount", "cost")] == [2, 0.0]
+
+
+def test_the_attempt_that_arrived_is_paid_for(project: Project, caller: Caller, adapter: type[ByChannel]) -> None:
+    adapter.fails = {"sms": FailureClass.INVALID_RECIPIENT}
+    key = make_message(project, channel="sms", recipient="+491511234567", content={"text": "Hello"})
+    run()
+    assert caller.get(key).json()["cost"] == 0.0
+    adapter.fails = {}
+    project.accounts.update(price_per_part=Decimal("0.07"))
+    accounts.forget()
+    act.retry(key, source=Source("api"))
+    run()
+    project.accounts.update(price_per_part=9)
+    tell(key, 2)
+    assert caller.get(key).json()["cost"] == 0.07
+    tell(key, 1)  # arrived all the same, and first
+    assert Attempt.objects.filter(message_id=key, delivered_at__isnull=False).count() == 2
+    assert caller.get(key).json()["cost"] == 0.0333
+
+
+def test_a_message_that_was_sent_elsewhere_keeps_its_price(project: Project, caller: Caller) -> None:
+    code = project.accounts.get(channel="sms").code
+    elsewhere = {"provider": code, "provider_message_id": "elsewhere-1"}
+    key = make_message(project, channel="sms", recipient="+491511234567", content={"text": "a" * 161}, **elsewhere)
+    project.accounts.update(price_per_part=9)
+    tell(key, 1)
+    assert caller.get(key).json()["cost"] == 0.0666
+
+
+def test_attempts_from_before_prices_were_kept_cost_what_they_cost_today(project: Project, caller: Caller) -> None:
+    key = make_message(project, channel="sms", recipient="+491511234567", content={"text": "a" * 161})
+    run()
+    tell(key, 1)
+    Attempt.objects.filter(message_id=key).update(price=None, parts=0, currency="")
+    project.accounts.update(price_per_part=Decimal("0.5"))
+    assert caller.get(key).json()["cost"] == 1.0
 
 
 def test_without_a_fallback_the_ttl_is_the_messages_life(caller: Caller) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 
@@ -145,12 +146,19 @@ class Attempt(models.Model):
     cause_at = models.DateTimeField(null=True)
     code = models.CharField(max_length=100, blank=True, default="")
     text = models.CharField(max_length=1000, blank=True, default="")
+    parts = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Counted where they have a price.")
+    price = models.DecimalField(
+        max_digits=10, decimal_places=5, null=True, help_text="Of a part, when it was handed over. Empty: nobody knows."
+    )
+    currency = models.CharField(max_length=3, blank=True, default="", db_default="")
 
     class Meta:
         db_table = "attempt"
         indexes = [
             models.Index(fields=["reference", "account"], condition=~Q(reference=""), name="attempt_reference"),
             models.Index(fields=["account", "message_id"], condition=Q(cause_at__isnull=False), name="attempt_cause"),
+            # they stand in the order in which they started: a few kilobytes lead to those that started elsewhere
+            BrinIndex(fields=["started_at"], name="attempt_started"),
         ]
 
     def __str__(self) -> str:

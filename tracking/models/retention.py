@@ -74,6 +74,9 @@ class PurgeRun(models.Model):
     worked_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
     by = models.CharField(max_length=150, help_text="Who asked for it.")
+    horizon = models.BigIntegerField(
+        default=0, editable=False, help_text="What a transaction from this one on has changed may stand in no export."
+    )
     counts = models.JSONField(default=dict, help_text="project → table → rows that were deleted one by one")
     dropped = models.JSONField(default=list, help_text="name, about how many rows, bytes of each partition")
     held = models.JSONField(default=list, help_text="What could not go, and why, in words.")

@@ -22,7 +22,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from providers.base import Channel
-from tracking import accounts, circuit, ids, store
+from tracking import accounts, circuit, ids, parts, store
 from tracking.prepared import prepared
 from tracking.rows import MessageRow
 from tracking.services import consents, envelope, legs, suppress
@@ -119,6 +119,9 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
                 work.note(row, key=f"copies:{attempt.number}", source=DISPATCH, text=text)
             message = envelope.outbound(row, attempt, body, bound.adapter.account.channel)
             message = wardrobe.dressed(message, row, attempt, body)
+            attempt.price = parts.price(
+                message.channel, message.text, bound.account.price_per_part, bound.account.currency
+            )
             handovers.append(
                 Handover(bound.account.pk, bound.adapter, message, row.id, attempt.number, token, start_before)
             )

@@ -16,7 +16,7 @@ from django.db import transaction
 
 from providers.base import RETRYABLE
 from providers.models import ProviderAccount
-from tracking import ids, partitions, store, weather
+from tracking import ids, partitions, parts, store, weather
 from tracking.models import Project
 from tracking.rows import MessageRow
 from tracking.services import rollup
@@ -153,6 +153,7 @@ def _live(
     """One message from the request to its end, or to `until`."""
     row = _row(random, letter, project, account)
     skies = weather.weather(account.code, letter.at, until, campaign=letter.campaign)
+    text = letter.notification["content"].get("text", "")
     work.now = letter.at
     work.add_message(row, source=_API)
     at = letter.at + timedelta(seconds=0.02 + random.expovariate(20))
@@ -160,6 +161,7 @@ def _live(
         work.now = at
         attempt = work.start_attempt(row, account_id=account.pk, idempotency_key=f"{row.id}:0:0")
         attempt.finished_at = at + timedelta(seconds=0.05 + random.expovariate(8))
+        attempt.price = parts.price(row.channel, text, account.price_per_part, account.currency)
         said = weather.answer(random, skies, attempt.finished_at)
         if said.kind is FactKind.ACCEPTED:
             attempt.reference = row.reference = f"sb-{row.id.hex[:16]}-{number}"

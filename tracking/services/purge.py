@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from django.db import OperationalError, connection, transaction
@@ -18,7 +18,7 @@ from tracking import partitions
 from tracking.alone import alone
 from tracking.models import MetricSeal, Project, PurgeRun
 from tracking.partitions import WEEK
-from tracking.services import purge_exports, purge_plan, purge_rows, rollup
+from tracking.services import purge_exports, purge_late, purge_plan, purge_rows, rollup
 from tracking.services.purge_exports import Ready
 from tracking.services.purge_plan import Step
 
@@ -37,7 +37,7 @@ def start(*, by: str) -> PurgeRun | None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK[0], _LOCK[1] + 1])  # two that start one at once
         if PurgeRun.objects.filter(finished_at=None).exists():
             return None
-        return PurgeRun.objects.create(started_at=now, worked_at=now, by=by)
+        return PurgeRun.objects.create(started_at=now, worked_at=now, by=by, horizon=purge_late.horizon())
 
 
 def abandoned() -> list[int]:
@@ -99,19 +99,32 @@ def _week(week: datetime) -> str:
 
 def _do(run: PurgeRun, step: Step, codes: dict[int, str], held: list[str]) -> Iterator[None]:
     """One step of the plan; yields after each short piece of work, whose result is noted in the run."""
-    if step.whole:
+    exported = [project.pk for project in purge_exports.wanting(step)]
+    if step.whole and not _late(run, step, exported):
         beside = {"message": purge_rows.beside, "inbound": purge_rows.strays}.get(step.kind)
         for gone in beside(step.week) if beside else ():
             _count(run, _ALL, gone)
             yield
-        _drop(run, step, held)
-        yield
-        return
-    rows = {"message": purge_rows.messages, "content": purge_rows.contents}.get(step.kind)
-    for project_id in step.projects if rows else ():
-        for gone in rows(project_id, step.week):  # type: ignore[misc]
+        if not _late(run, step, exported):
+            _drop(run, step, held)
+            yield
+            return
+    if step.whole or _late(run, step, exported):
+        held.append(f"of {_week(step.week)} stays what changed after its export was asked for")
+    for project_id in step.projects:
+        for gone in _rows(step, project_id, run.horizon if project_id in exported else None):
             _count(run, codes[project_id], gone)
             yield
+
+
+def _late(run: PurgeRun, step: Step, exported: Sequence[int]) -> bool:
+    return purge_late.in_week(step.week, exported, run.horizon)
+
+
+def _rows(step: Step, project_id: int, horizon: int | None) -> Iterator[dict[str, int]]:
+    if step.kind == "message":
+        return purge_rows.messages(project_id, step.week, horizon=horizon)
+    return purge_rows.contents(project_id, step.week)
 
 
 def _count(run: PurgeRun, code: str, gone: dict[str, int]) -> None:

@@ -30,7 +30,7 @@ class Ready(enum.Enum):
 def of_step(step: Step, *, since: datetime) -> tuple[Ready, str]:
     """Whether everything that goes with a step is exported, by exports asked for after `since` (when the purge began);
     they are asked for here. And what is missing, in words."""
-    found = [_of_project(project, step, since) for project in _wanting(step)]
+    found = [_of_project(project, step, since) for project in wanting(step)]
     for worst in (Ready.NO, Ready.WAITS):
         for ready, why in found:
             if ready is worst:
@@ -38,11 +38,12 @@ def of_step(step: Step, *, since: datetime) -> tuple[Ready, str]:
     return Ready.YES, ""
 
 
-def _wanting(step: Step) -> list[Project]:
+def wanting(step: Step) -> list[Project]:
+    """The projects of a step whose messages are exported before they go."""
     if step.kind != "message":
         return []
-    wanting = Retention.objects.filter(project__in=step.projects, export_first=True).select_related("project")
-    return [each.project for each in wanting]
+    found = Retention.objects.filter(project__in=step.projects, export_first=True).select_related("project")
+    return [each.project for each in found]
 
 
 def _of_project(project: Project, step: Step, since: datetime) -> tuple[Ready, str]:

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from tracking import counters, ids, store
 from tracking.models import PurgedWeek, Unmatched
 from tracking.partitions import WEEK
-from tracking.services import rollup
+from tracking.services import purge_late, rollup
 from tracking.services.purge_plan import MESSAGE_TABLES, OPEN
 from tracking.services.record import count
 
@@ -36,9 +36,9 @@ _CHOSEN = (
 _KEY = {"message": "id"}  # the column of the message's id, where it has another name
 
 
-def messages(project_id: int, week: datetime) -> Iterator[Counts]:
+def messages(project_id: int, week: datetime, *, horizon: int | None = None) -> Iterator[Counts]:
     """A project's messages of one week with everything that belongs to them; those that are not final stay. What each
-    chunk deleted."""
+    chunk deleted. `horizon`: what has changed since may stand in no export, and stays as well."""
     PurgedWeek.objects.get_or_create(project_id=project_id, kind="message", starts=week)
     after, end = _before(week), ids.floor(week + WEEK)
     while True:
@@ -46,11 +46,18 @@ def messages(project_id: int, week: datetime) -> Iterator[Counts]:
             keys = _chosen(project_id, after, end)
             if not keys:
                 return
-            _keep_metrics(keys, project_id, week)
-            gone = {table: _delete(table, keys) for table in (*BESIDE, *MESSAGE_TABLES)}
-            gone["webhook_delivery"] = _deliveries("message_id = ANY(%s)", [keys])
+            after = keys[-1]
+            if horizon is not None:
+                late = purge_late.among(keys, horizon)
+                keys = [key for key in keys if key not in late]
+            gone = _delete_all(keys, project_id, week) if keys else {}
         yield gone
-        after = keys[-1]
+
+
+def _delete_all(keys: Sequence[UUID], project_id: int, week: datetime) -> Counts:
+    _keep_metrics(keys, project_id, week)
+    gone = {table: _delete(table, keys) for table in (*BESIDE, *MESSAGE_TABLES)}
+    return gone | {"webhook_delivery": _deliveries("message_id = ANY(%s)", [list(keys)])}
 
 
 def contents(project_id: int, week: datetime) -> Iterator[Counts]:

@@ -11,11 +11,13 @@ from uuid import UUID
 
 from providers.models import ProviderAccount
 from tracking import parts
-from tracking.models import Content, Message
-from tracking.rows import MessageRow
+from tracking.models import Attempt, Content, Message
+from tracking.parts import Price
+from tracking.rows import ARRIVED, MessageRow
 from tracking.services import ways
 from tracking.services.ways import NOT_USED, Way
 from tracking.smsbat_words import DELIVERED, FINAL, PERMANENT_ERROR, TYPES, word
+from tracking.statuses import attempt_status
 
 _OF_A_MESSAGE = "notification."
 
@@ -72,14 +74,29 @@ def _named(legs: Sequence[Way], category: str) -> list[Way]:
 
 
 def _only(row: MessageRow) -> Way:
-    """The way of a message whose legs are not stored: counted from its text while that is kept, at today's price."""
-    body = Content.objects.filter(pk=row.id).values_list("body", flat=True).first() or {}
+    """The way of a message whose legs are not stored."""
     account = ProviderAccount.objects.filter(pk=row.account_id or 0).first()
-    count = parts.count(body.get("text", "")).parts if row.channel != "email" else 1
-    price, currency = (account.price_per_part, account.currency) if account else (Decimal(0), "")
+    today = Price(0, account.price_per_part, account.currency) if account else Price(0, Decimal(0), "")
+    count, price, currency = _kept(row) or today
     kind = (account.service if account else "") or row.channel
     whom, when = (row.channel, row.recipient, ""), (None, None, None)
-    return Way(0, kind, *whom, *when, row.status, row.reason, row.attempts, count, price, currency)
+    return Way(0, kind, *whom, *when, row.status, row.reason, row.attempts, count or _counted(row), price, currency)
+
+
+def _kept(row: MessageRow) -> Price | None:
+    """As it stood when it was handed over: of the attempt that arrived, else of the last one. None: not handed over
+    yet, or before prices were kept."""
+    arrived = (attempt.number for attempt in row.tries if attempt_status(attempt.facts) in ARRIVED)
+    attempt = Attempt.objects.filter(pk=(row.id, next(arrived, row.attempts))).first()
+    if attempt is None or attempt.price is None:
+        return None
+    return Price(attempt.parts, attempt.price, attempt.currency)
+
+
+def _counted(row: MessageRow) -> int:
+    """From its text, while that is kept."""
+    body = Content.objects.filter(pk=row.id).values_list("body", flat=True).first() or {}
+    return parts.billed(row.channel, body.get("text", ""))
 
 
 def _bill(row: MessageRow, legs: Sequence[Way]) -> _Bill:

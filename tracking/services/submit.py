@@ -263,7 +263,7 @@ def _ways(row: MessageRow, item: Wanted, now: datetime) -> list[dict[str, Any]]:
                 "kind": way.service or leg.channel,
                 "due_at": begun + timedelta(seconds=leg.ttl or 0) if waits else None,
                 "taken_at": now if leg.number == row.leg else None,
-                "parts": parts.count(body.get("text", "")).parts if leg.channel != "email" else 1,
+                "parts": parts.billed(leg.channel, body.get("text", "")),
                 **{"price": str(way.price), "currency": way.currency},
             }
         )
@@ -274,6 +274,7 @@ def _follow(work: Record, row: MessageRow, item: Wanted, source: Source) -> None
     """It was handed over elsewhere: an attempt of ours stands for that, so that its receipts find it."""
     attempt = work.start_attempt(row, account_id=item.route.account_id, idempotency_key="")
     attempt.finished_at = work.now
+    attempt.price = parts.price(row.channel, item.body.get("text", ""), item.route.price, item.route.currency)
     attempt.reference = row.reference = item.request.provider_message_id or ""
     work.add_fact(row, attempt, Fact(FactKind.ACCEPTED, work.now), key="result:1", source=source)
 

@@ -17,9 +17,10 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 
 from providers.base import FailureClass
-from tracking import clock, ids, kmsg, news, partitions, store, wake
+from tracking import accounts, clock, ids, kmsg, news, partitions, store, wake
 from tracking.kmsg import MessageStatus
 from tracking.models import Message, Project, TrackedMessage
+from tracking.parts import Price
 from tracking.prepared import prepared
 from tracking.rows import AttemptRow, MessageRow
 from tracking.services import message_webhooks, outgoing
@@ -205,6 +206,8 @@ def _hand_over(work: Record, row: MessageRow, at: datetime) -> AttemptRow:
     attempt = work.start_attempt(row, account_id=row.account_id or 0, idempotency_key="")
     attempt.started_at = max(at, ids.time_of(row.id) - SENT_BEFORE)
     attempt.finished_at = work.now
+    if (bound := accounts.by_id(attempt.account_id)) is not None:
+        attempt.price = Price(0, bound.account.price_per_part, bound.account.currency)
     return attempt
 
 

@@ -36,6 +36,7 @@ MESSAGE_EXTRA = {  # written once by submit, read by nobody here
 }
 ATTEMPT_KEY = {"message_id": "uuid", "number": "smallint"}
 ATTEMPT_FIXED = {"account_id": "bigint", "leg": "smallint", "idempotency_key": "text", "started_at": "timestamptz"}
+ATTEMPT_PRICE = {"parts": "smallint", "price": "numeric", "currency": "text"}  # written once, read by nobody here
 FACT_TIMES = (
     "accepted_at",
     "delivered_at",

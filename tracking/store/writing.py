@@ -116,7 +116,7 @@ def _update(table: str, key: tuple[tuple[str, str], ...], kinds: tuple[tuple[str
 _MESSAGE = {**c.MESSAGE_FIXED, **c.MESSAGE_MOVING, **c.MESSAGE_READ, **c.MESSAGE_EXTRA}
 _WRITTEN = (*c.MESSAGE_FIXED, *c.MESSAGE_MOVING, *c.MESSAGE_READ)
 _message_values = attrgetter(*_WRITTEN)
-_ATTEMPT = {**c.ATTEMPT_KEY, **c.ATTEMPT_FIXED, **c.ATTEMPT_MOVING}
+_ATTEMPT = {**c.ATTEMPT_KEY, **c.ATTEMPT_FIXED, **c.ATTEMPT_MOVING, **c.ATTEMPT_PRICE}
 _attempt_values = attrgetter("message_id", *c.ATTEMPT_FIXED, "finished_at", "reference")
 
 
@@ -132,8 +132,16 @@ def contents(bodies: Mapping[UUID, dict[str, Any]]) -> Write:
 
 def attempts(rows: Sequence[AttemptRow]) -> Write:
     names = ("message_id", *c.ATTEMPT_FIXED, "finished_at", "reference")
-    said = [_said({**row.facts._asdict(), **dict(zip(names, _attempt_values(row), strict=True))}) for row in rows]
+    said = [
+        _said({**row.facts._asdict(), **dict(zip(names, _attempt_values(row), strict=True)), **_price(row)})
+        for row in rows
+    ]
     return inserted("attempt", _ATTEMPT, said, empty=c.ATTEMPT_EMPTY)
+
+
+def _price(row: AttemptRow) -> dict[str, Any]:
+    """Nothing is a price, too."""
+    return {**row.price._asdict(), "price": str(row.price.price)} if row.price else {}
 
 
 def events(rows: Sequence[dict[str, Any]]) -> Write:

@@ -73,6 +73,10 @@ class ChannelQuery(Token, ChannelIds):
     limit: Annotated[int | None, Field(alias="options[limit]", ge=1)] = None
 
 
+class FeedQuery(Token, FeedIds):
+    limit: Annotated[int | None, Field(alias="options[limit]", ge=1)] = None
+
+
 class MessageQueryOfFeed(Token):
     messageFeedId: str
     limit: Annotated[int | None, Field(alias="options[limit]", ge=1)] = None

@@ -25,7 +25,7 @@ from tracking.api.compat.socialplus.base import (
     token,
     token_of,
 )
-from tracking.api.compat.socialplus.messages import place_of, places_of
+from tracking.api.compat.socialplus.messages import mine_of, place_of, places_of
 from tracking.api.describe import Operation
 from tracking.api.marking import finish
 from tracking.models import ChannelMessage, ChatMember, Membership
@@ -134,21 +134,21 @@ class StopReading(_Marking):
 
 
 class Mine(View):
-    """In these channels, else in all."""
+    """In these channels; without ids, in all of the user's, page by page."""
 
-    describes = {"GET": Operation("The user's markers", wire.UserMarkerPage, query=bodies.ChannelIds)}
+    describes = {"GET": Operation("The user's markers", wire.UserMarkerPage, query=bodies.ChannelQuery)}
     name = "channelIds"  # what the query calls them
 
     def get(self, request: Request) -> HttpResponse:
-        user = self.visitor(request).user
-        members = chat_inbox.mine(user, many(request, self.name) or None)
-        return json.answer({**shapes.markers(user, chat_inbox.unread(user), members), "paging": {}})
+        visitor = self.visitor(request)
+        members, paging = mine_of(visitor, request, self.name)
+        return json.answer({**shapes.markers(visitor.user, chat_inbox.unread(visitor.user), members), "paging": paging})
 
 
 class MineOfFeeds(Mine):
-    """In these feeds, else in all."""
+    """In these feeds; without ids, in all of the user's, page by page."""
 
-    describes = {"GET": Operation("The user's markers", wire.UserMarkerPage, query=bodies.FeedIds)}
+    describes = {"GET": Operation("The user's markers", wire.UserMarkerPage, query=bodies.FeedQuery)}
     name = "messageFeedIds"
 
 

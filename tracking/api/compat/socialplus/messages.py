@@ -28,7 +28,7 @@ from tracking.api.compat.socialplus.base import (
     token_of,
 )
 from tracking.api.describe import Operation
-from tracking.models import ChannelMessage, ChatChannel, Membership, Scope
+from tracking.models import ChannelMessage, ChatChannel, ChatMember, Membership, Scope
 from tracking.services import act, channel_posts, chat_inbox
 from tracking.services.channel_posts import Posted
 from tracking.services.idempotency import Key
@@ -58,15 +58,8 @@ class Channels(View):
     describes = {"GET": Operation("Channels of the user", wire.SocialChannelPage, query=bodies.ChannelQuery)}
 
     def get(self, request: Request) -> HttpResponse:
-        user = self.visitor(request).user
-        if keys := many(request, "channelIds"):
-            return json.answer({**_channels([member.channel for member in chat_inbox.mine(user, keys)]), "paging": {}})
-        asked = token_of(request)
-        limit = limit_of(asked.get("limit", request.query_params.get("options[limit]", MAX_LIMIT)))
-        members = chat_inbox.mine(user, after=_number(asked.get("after")) or 0, limit=limit + 1)
-        more = {"limit": limit, "after": members[limit - 1].channel_id} if len(members) > limit else None
-        paging = {"next": token(more)} if more else {}
-        return json.answer({**_channels([member.channel for member in members[:limit]]), "paging": paging})
+        members, paging = mine_of(self.visitor(request), request, "channelIds")
+        return json.answer({**_channels([member.channel for member in members]), "paging": paging})
 
 
 class Feed(View):
@@ -167,7 +160,19 @@ class MessageList(View):
         return json.answer(_messages(channel_posts.with_content(places_of(visitor, many(request, "messageIds")))))
 
 
-# --- messages that the visitor may see
+# --- what the visitor may see
+
+
+def mine_of(visitor: Visitor, request: Request, name: str) -> tuple[list[ChatMember], dict[str, str]]:
+    """The user in those of the channels that the query names by `name`; where it names none, in all of their channels,
+    page by page. And where it goes on."""
+    if keys := many(request, name):
+        return chat_inbox.mine(visitor.user, keys), {}
+    asked = token_of(request)
+    limit = limit_of(asked.get("limit", request.query_params.get("options[limit]", MAX_LIMIT)))
+    members = chat_inbox.mine(visitor.user, after=_number(asked.get("after")) or 0, limit=limit + 1)
+    more = {"limit": limit, "after": members[limit - 1].channel_id} if len(members) > limit else None
+    return members[:limit], {"next": token(more)} if more else {}
 
 
 def place_of(visitor: Visitor, text: str) -> ChannelMessage:
