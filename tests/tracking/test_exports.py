@@ -388,8 +388,11 @@ def test_a_worker_killed_in_the_middle_loses_and_doubles_nothing(directory, monk
         assert not export_files.path_of(export).exists()
     assert seen == sorted(seen) and seen[-1] < len(keys)
     deadline = time.monotonic() + 30
-    while finish(export).state != "completed":  # PostgreSQL may notice a moment later that the worker is gone
+    while not export_work.work(seconds=60):  # PostgreSQL may notice a moment later that the worker is gone
         assert time.monotonic() < deadline
+        time.sleep(0.05)
+    export.refresh_from_db()
+    assert export.state == "completed"
     assert [row["id"] for row in lines(export)] == list(map(str, keys))
     raw = export_files.path_of(export).read_bytes()
     assert (export.rows, export.sha256) == (len(keys), sha256(raw).hexdigest())

@@ -499,7 +499,7 @@ from datetime import UTC, datetime
 from django.db import transaction
 from providers.base import Receipt, ReceiptKind
 from tracking import ids
-from tracking.services import receive
+from tracking.services import receipts
 now = datetime.now(UTC)
 for kind in (ReceiptKind.ACCEPTED, ReceiptKind.DELIVERED, ReceiptKind.READ):
     for start in range(0, {count}, 100):
