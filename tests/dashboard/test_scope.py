@@ -200,6 +200,15 @@ def test_what_attempts_tell_is_found_in_every_step_and_direction(project, monkey
     assert len(steps) == (5 if lead else 4)
 
 
+@pytest.mark.parametrize("lead", ["", "&category=a"])
+def test_several_things_that_attempts_tell_are_all_asked(project, lead):
+    both, one = (make_message(project, category="a") for _ in range(2))
+    fail(both, code="550", failure=FailureClass.INVALID_RECIPIENT)
+    fail(one, code="421", failure=FailureClass.INVALID_RECIPIENT)
+    (rows,) = scope.read(f"q=error:550&failure=invalid_recipient{lead}").steps()
+    assert [message.pk for message in rows] == [both]
+
+
 def test_the_list_finds_them_too_page_by_page(project, monkeypatch):
     monkeypatch.setattr(keyset, "LOOKED_THROUGH", 4)
     keys = [make_message(project) for _ in range(11)]
