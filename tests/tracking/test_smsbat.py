@@ -361,6 +361,24 @@ def test_a_message_that_was_sent_elsewhere_keeps_its_price(project: Project, cal
     assert caller.get(key).json()["cost"] == 0.0666
 
 
+def test_what_is_free_and_what_is_not_are_kept_together(project: Project) -> None:
+    paid = project.accounts.get(channel="sms")
+    free = make_account(project, channel="sms")
+    items = [
+        {"channel": "sms", "recipient": "+491511234567", "provider": each.code, "provider_message_id": f"at-{each.pk}"}
+        for each in (paid, free)
+    ]
+    answer = Client().post(
+        "/v1/notifications/batch",
+        {"notifications": items},
+        content_type="application/json",
+        headers={"X-API-Key": make_key(project)},
+    )
+    assert answer.json()["accepted"] == 2, answer.content
+    kept = dict(Attempt.objects.values_list("account_id", "price"))
+    assert kept == {paid.pk: Decimal("0.0333"), free.pk: 0}
+
+
 def test_attempts_from_before_prices_were_kept_cost_what_they_cost_today(project: Project, caller: Caller) -> None:
     key = make_message(project, channel="sms", recipient="+491511234567", content={"text": "a" * 161})
     run()

@@ -119,7 +119,11 @@ MESSAGE_EMPTY = {
     **dict.fromkeys(("reason", "reference", "external_id", "category", "template_id"), "''"),
     "tags": "'{}'::text[]",
 }
-ATTEMPT_EMPTY = {"leg": "0", **dict.fromkeys(("idempotency_key", "reference", "code", "text"), "''")}
+ATTEMPT_EMPTY = {
+    "leg": "0",
+    "parts": "0",
+    **dict.fromkeys(("idempotency_key", "reference", "code", "text", "currency"), "''"),
+}
 LEG_EMPTY = {"kind": "''", "provider": "''", "parts": "0", "price": "0", "currency": "''"}
 EVENT_EMPTY = {"machine": "false", "code": "''", "text": "''"}
 DELTA_EMPTY = {"kind": "''", "label": "''"}
