@@ -14,21 +14,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-import psycopg
 import structlog
 from django.core.exceptions import ImproperlyConfigured
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
 from config.requestlog import route_of
 from providers.base import VerificationFailed
+from tracking.away import AWAY
 
-_TELLING = (
-    *(OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError),
-    *(OSError, VerificationFailed, ImproperlyConfigured),
-)
+_TELLING = (*AWAY, OSError, VerificationFailed, ImproperlyConfigured)
 _AFTER = re.compile(r"\n(?:DETAIL|CONTEXT|LINE|HINT|QUERY)\b.*", re.DOTALL)  # where PostgreSQL quotes rows
 _SCRUBBED = (
     (re.compile(r"[^\s@/<>\"'(),:;=]+@[^\s@/<>\"'(),:;]+"), "[address]"),

@@ -42,22 +42,27 @@ def points(series: Series) -> list[tuple[datetime, Figures]]:
 def _latency(asked: Asked, series: Series, marks: Sequence[Mark]) -> Chart:
     found = points(series)
     query = {"status": "delivered,read"}
-    traces = [
-        Trace(name, [each.percentile(share) for _, each in found], f"--p-{name[1:]}", query, dash=dash, mark=mark)
+    lines = [
+        (name, share, Swatch(f"fill-{name}", dash=dash, mark=mark))
         for (name, share, _), dash, mark in zip(PERCENTILES, DASHES, MARKS, strict=False)
+    ]
+    traces = [
+        Trace(
+            name,
+            [each.percentile(share) for _, each in found],
+            f"--p-{name[1:]}",
+            query,
+            dash=line.dash,
+            mark=line.mark,
+        )
+        for name, share, line in lines
     ]
     timed = any(each.timed for _, each in found)
     begins = [begin.astimezone(asked.zone) for begin, _ in found]
     figure = charts.lines(begins, asked.scope.until, traces if timed else [], link=asked.messages(), unit="s")
     whole = figures.together(each for _, each in series)
     legend = [
-        Entry(
-            name,
-            lasting(whole.percentile(share)),
-            asked.messages(**query),
-            Swatch(f"fill-{name}", dash=dash, mark=mark),
-        )
-        for (name, share, _), dash, mark in zip(PERCENTILES, DASHES, MARKS, strict=False)
+        Entry(name, lasting(whole.percentile(share)), asked.messages(**query), line) for name, share, line in lines
     ]
     drawn = charts.with_marks(figure, marks, asked.zone)
     return Chart("latency", "Delivery time", "half, and 95 %, came within", drawn, legend)

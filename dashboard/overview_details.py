@@ -109,10 +109,7 @@ _DELIVERY_TIMES = ("delivery_mean", "delivery_p50", "delivery_p95", "delivery_p9
 
 def _times(asked: Asked, total: Figures, before: Figures) -> list[Detail]:
     return [
-        *(
-            _time(asked, key, total, before)
-            for key in ("delivery_mean", "delivery_p50", "delivery_p95", "delivery_p99")
-        ),
+        *(_time(asked, key, total, before) for key in _DELIVERY_TIMES),
         Detail(
             "attempts_started",
             DEFINITIONS["attempts_started"],

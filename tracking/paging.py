@@ -12,8 +12,6 @@ from tracking import cursors
 from tracking.schema import Strict
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
-
-
 NOT_A_CURSOR = "is not a cursor of this list"
 
 
@@ -27,15 +25,17 @@ def _key(text: Any) -> UUID:
 Key = Annotated[UUID, BeforeValidator(_key, json_schema_input_type=str)]
 
 
-class PageQuery(Strict):
+class _Page(Strict):
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
+
+
+class PageQuery(_Page):
     cursor: Annotated[str, Field(description="next_cursor of the page before")] | None = None
 
 
-class KeyPageQuery(Strict):
+class KeyPageQuery(_Page):
     """Of lists in the order of their rows' UUIDv7 keys."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
     cursor: Annotated[Key, Field(description="next_cursor of the page before")] | None = None
 
 

@@ -14,7 +14,7 @@ from providers.chat import channels as provider
 from providers.models import ProviderAccount
 from tracking import channel_schema, cursors, schema
 from tracking.models import ChannelSettings, ChatChannel, ChatMember, ChatUser, Grant
-from tracking.paging import PageQuery
+from tracking.paging import NOT_A_CURSOR, PageQuery
 from tracking.schema import BadQuery
 from tracking.services import route
 from tracking.services.act import Missing, Refused
@@ -148,4 +148,4 @@ def place_of(cursor: str | None, numbers: int) -> tuple[int, ...] | None:
     try:
         return None if cursor is None else cursors.decode(cursor, numbers)
     except cursors.NotACursor:
-        raise BadQuery({"cursor": "is not a cursor of this list"}) from None
+        raise BadQuery({"cursor": NOT_A_CURSOR}) from None

@@ -23,7 +23,7 @@ OPEN = (Status.PENDING.value, Status.PROCESSING.value)  # a send is still wanted
 MESSAGE_TABLES = ("event", "attempt", "content", "message")  # the message itself last: its week is found by it
 # LATERAL … LIMIT, and BETWEEN: for an equality the planner would rather read the key of all the week, in vain where a
 # project has nothing in it.
-PRESENT = (
+HAVE_MESSAGES = (
     "SELECT p.id FROM tracking_project p CROSS JOIN LATERAL (SELECT FROM message WHERE project_id BETWEEN p.id AND p.id"
     " AND id >= %s AND id < %s AND status <> ALL(%s) ORDER BY project_id, id LIMIT 1) one ORDER BY p.id"
 )
@@ -118,7 +118,7 @@ def projects_in(week: datetime, *, final: bool = False) -> list[int]:
     """Those that have messages in it: one look into an index for each. `final`: such as may go."""
     low, high = ids.floor(week), ids.floor(week + WEEK)
     with connection.cursor() as cursor:
-        cursor.execute(PRESENT, [low, high, list(OPEN) if final else []])
+        cursor.execute(HAVE_MESSAGES, [low, high, list(OPEN) if final else []])
         return [pk for (pk,) in cursor.fetchall()]
 
 
