@@ -433,6 +433,24 @@ def test_a_broken_seal_holds_the_endpoint_alone(project, caplog):
     assert publish.claim(endpoint.pk, 10)[0].secrets == ("another",)
 
 
+def test_what_cannot_be_told_any_more_stops_nobody(project, httpserver):
+    """An erasure may leave too little of a payload for the endpoint's form."""
+    seen = answering(httpserver, 200)
+    endpoint = make_endpoint(project, httpserver.url_for("/in"), style="smsbat")
+    rows = [waiting_for(endpoint, payload=payload) for payload in (told("sent"), {"type": "notification.(erased)"})]
+    rows.append(waiting_for(endpoint, payload=told("delivered")))
+    assert all(outcome.good for outcome in send(endpoint))
+    assert sorted(json.loads(request.data)["deliverystatus"] for request in seen) == ["delivered", "processing"]
+    assert [Delivery.objects.get(pk=row.pk).state for row in rows] == ["delivered", "failed", "delivered"]
+    assert DeliveryAttempt.objects.get(delivery=rows[1]).error == publish.SPOILT
+    assert endpoint.failing_since is None and publish.claim(endpoint.pk, 10) == []
+
+
+def told(status: str) -> dict[str, Any]:
+    about = {"notification_id": str(ids.new()), "status": status, "data": {"reason": None}}
+    return {"type": f"notification.{status}", "timestamp": START.isoformat(), **about}
+
+
 # --- the pool
 
 
