@@ -220,6 +220,18 @@ def test_five_days_of_failures_disable(project, httpserver):
     assert (endpoint.active, endpoint.disabled_reason) == (False, "failing")
 
 
+def test_one_that_always_asks_for_a_day_is_disabled_too(project, httpserver):
+    answering(httpserver, 503, headers={"Retry-After": "86400"})
+    endpoint = make_endpoint(project, httpserver.url_for("/in"))
+    with time_machine.travel(START, tick=False) as clock:
+        for _ in range(6):
+            assert endpoint.active
+            waiting_for(endpoint)
+            assert len(send(endpoint, 1)) == 1
+            clock.shift(timedelta(hours=24, minutes=1))
+    assert (endpoint.active, endpoint.disabled_reason) == (False, "failing")
+
+
 def test_a_rare_failure_is_no_series(project, httpserver):
     """Two failures a week apart, with nothing to tell in between: nobody knows that it failed all the time."""
     answering(httpserver, 404)

@@ -42,8 +42,8 @@ RETRIED = (408, 429)  # and every 5xx
 GONE = 410
 QUICK_MOST = 30  # seconds between two calls of a single message's webhook: 1, 2, 4 …
 FAILING_FOR = timedelta(days=5)
-# Longer than any delay: a failure after such a silence is the first of a new series.
-SILENCE = timedelta(hours=24)
+# Longer than any delay, a Retry-After's too: a failure after such a silence is the first of a new series.
+SILENCE = timedelta(hours=48)
 ANSWER_KEPT = 1_000  # characters
 USER_AGENT = "Postroom-Webhooks"
 SPOILT = "there is too little left of it to be told"
