@@ -34,7 +34,7 @@ def check(url: str, policy: AddressPolicy) -> None:
         prepared = requests.Request("POST", url).prepare()
     except (requests.RequestException, ValueError) as error:
         raise AddressRefused("the address cannot be called") from error
-    host = urlsplit(prepared.url or "").hostname or ""
+    host = (urlsplit(prepared.url or "").hostname or "").removesuffix(".")  # as it is called: 10.0.0.1. is an address
     # % is an escape, which libraries resolve each in its own way, or the zone of an address of this machine's own links
     if "%" in parts.netloc or not _possible(host):
         raise AddressRefused("the host is not a possible name")
@@ -45,7 +45,7 @@ def check(url: str, policy: AddressPolicy) -> None:
 
 def _possible(host: str) -> bool:
     """Each label of a possible length, and one that IDNA can decode."""
-    if any(not 0 < len(label) < 64 for label in host.removesuffix(".").split(".")):
+    if any(not 0 < len(label) < 64 for label in host.split(".")):
         return False
     try:
         host.encode("ascii").decode("idna")

@@ -110,7 +110,10 @@ class NewExport(Strict):
             raise Invalid([FieldError("/end_date" if self.end_date else "/start_date", "ends before it begins")])
         if (last - first).days >= MAX_DAYS:
             raise Invalid([FieldError("/start_date", f"a period has at most {MAX_DAYS} days")])
-        return _midnight(first, zone), _midnight(last + timedelta(days=1), zone)
+        since, until = _midnight(first, zone), _midnight(last + timedelta(days=1), zone)
+        if since >= until:
+            raise Invalid([FieldError("/start_date", "is a day that this time zone does not have")])
+        return since, until
 
     def selected(self, now: datetime, *, account_id: int | None) -> Filters:
         """Raises Invalid."""

@@ -67,6 +67,14 @@ class Needle:
         """For ids that were made of it, as welcome-ada@example.org: what may be another address counts too."""
         return ERASED if self.is_it(value) else self._part.sub(ERASED, value)
 
+    def ids(self, value: Any) -> Any:
+        """JSON of our own, in which ids may be made of it. Its names are ours: a chat user may be called `status`."""
+        if isinstance(value, str):
+            return self.inside(value)
+        if isinstance(value, list):
+            return [self.ids(each) for each in value]
+        return {name: self.ids(each) for name, each in value.items()} if isinstance(value, dict) else value
+
     def raw(self, value: bytes) -> bytes:
         return self._raw.sub(ERASED.encode(), value)
 

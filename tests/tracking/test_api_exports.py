@@ -191,6 +191,7 @@ def test_chosen_columns(client, project):
         ("/filters/recipient", {"filters": {"recipient": "a\x00b"}}),
         ("/filters/created_after", {"filters": {"created_after": "0001-01-01T00:00:00Z"}}),
         ("/filters/created_before", {"filters": {"created_before": "2020-01-01T00:00:00Z"}}),
+        ("/start_date", {"start_date": "2011-12-30", "end_date": "2011-12-30", "timezone": "Pacific/Apia"}),
         ("/filters/statuses", {"filters": {"statuses": ["sent"]}}),
         ("/filters", {"filters": []}),
         ("/start", {"start": "2026-01-01"}),

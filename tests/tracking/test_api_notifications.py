@@ -223,6 +223,7 @@ def test_a_page_looks_through_a_bounded_number_of_messages(api: Api, project: Pr
     [
         {"colour": "red"},
         {"status": "lost"},
+        {"status": ["failed", "bounced"]},
         {"channel": "fax"},
         {"batch_id": "x"},
         {"batch_id": "1.5"},
@@ -242,7 +243,7 @@ def test_a_page_looks_through_a_bounded_number_of_messages(api: Api, project: Pr
         {"cursor": "A" * 300},
     ],
 )
-def test_a_query_that_cannot_be_read_names_its_parameter(api: Api, query: dict[str, str]) -> None:
+def test_a_query_that_cannot_be_read_names_its_parameter(api: Api, query: dict[str, Any]) -> None:
     answer = api.get("notifications", **query)
     assert answer.status_code == 400, answer.content
     assert answer["Content-Type"] == "application/problem+json"

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.builders import make_endpoint, make_key, make_project
 from tests.tracking.test_publish import answering, send, waiting_for
-from tracking import signing_out
+from tracking import endpoint_schema, signing_out
 from tracking.models import Delivery, Endpoint
 from tracking.services import endpoints, publish
 
@@ -234,6 +234,7 @@ HOSTILE = [
     *("http://hooks.example.com\\@127.0.0.1/", "http://hooks.example.com/a b", "http://exämple.com/", "http://*.com/"),
     *("http://hooks.example.com/\r\nHost: x", "", "x" * 3000, "http://" + "a" * 70 + ".com/", "http://[::1/"),
     *("http://[fe80::1%25eth0]/", "http://[2606:4700::1%25eth0]/", "http://[fe80::1%eth0]/", "http://a%2eb.com/"),
+    *("http://127.0.0.1./", "http://10.0.0.1.:8080/in", "http://0x7f000001./", "http://localhost./"),
     *("https://xn--/", "https://XN--/", "https://xn--a/", "https://hooks.xn--99999999999.com/"),
 ]
 
@@ -246,6 +247,18 @@ def test_addresses_that_nobody_may_name(client, project, url):
     refused(call(client, "patch", f"/{endpoint.pk}", {"url": url}), 422, "/url")
     endpoint.refresh_from_db()
     assert endpoint.url == "https://hooks.example.com/in"
+
+
+def test_a_slow_name_server_holds_no_lock(client, project, monkeypatch):
+    """The publish loop locks the endpoints that it has called, of all projects at once."""
+    endpoint, asked = make_endpoint(project), []
+    with CaptureQueriesContext(connection) as queries:
+        monkeypatch.setattr(
+            endpoint_schema, "check", lambda *_: asked.extend("FOR UPDATE" in each["sql"] for each in queries)
+        )
+        assert call(client, "patch", f"/{endpoint.pk}", {"url": "https://slow.example.com/"}).status_code == 200
+    assert asked and not any(asked)
+    assert any("FOR UPDATE" in each["sql"] for each in queries)
 
 
 @pytest.mark.parametrize(

@@ -343,6 +343,19 @@ def test_spellings(text: str, after: str) -> None:
     assert needle.text(text) == after and needle.raw(text.encode()) == after.encode()
 
 
+@pytest.mark.parametrize("user", ["status", 'null,"type":'])
+def test_what_endpoints_were_told_stays_json_with_our_names(project: Project, user: str) -> None:
+    """A chat user may be called like a field of ours, or like a piece of JSON."""
+    make_account(project, code="chat", channel="chat")
+    key = make_message(project, channel="chat", recipient=user, external_id=f"to-{user}")
+    fields = {"message_id": key, "event": "notification.sent", "next_try_at": datetime.now(UTC)}
+    payload = {"type": "notification.sent", "status": "sent", "data": {"reason": None, "external_id": f"to-{user}"}}
+    told = Delivery.objects.create(endpoint=make_endpoint(project), payload=payload, **fields)
+    assert erased(project, user, "chat").state == "done"
+    told.refresh_from_db()
+    assert told.payload == {**payload, "data": {"reason": None, "external_id": f"to-{redact.ERASED}"}}
+
+
 def test_short_addresses_are_only_found_whole() -> None:
     needle = redact.Needle("chat", "7")
     assert needle.json({"to": "7", "text": "7 of 17", "7": [7]}) == {

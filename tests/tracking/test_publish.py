@@ -220,6 +220,18 @@ def test_five_days_of_failures_disable(project, httpserver):
     assert (endpoint.active, endpoint.disabled_reason) == (False, "failing")
 
 
+def test_one_that_always_asks_for_a_day_is_disabled_too(project, httpserver):
+    answering(httpserver, 503, headers={"Retry-After": "86400"})
+    endpoint = make_endpoint(project, httpserver.url_for("/in"))
+    with time_machine.travel(START, tick=False) as clock:
+        for _ in range(6):
+            assert endpoint.active
+            waiting_for(endpoint)
+            assert len(send(endpoint, 1)) == 1
+            clock.shift(timedelta(hours=24, minutes=1))
+    assert (endpoint.active, endpoint.disabled_reason) == (False, "failing")
+
+
 def test_a_rare_failure_is_no_series(project, httpserver):
     """Two failures a week apart, with nothing to tell in between: nobody knows that it failed all the time."""
     answering(httpserver, 404)
@@ -431,6 +443,24 @@ def test_a_broken_seal_holds_the_endpoint_alone(project, caplog):
     endpoints.rotate(endpoint.pk, document={"secret": "another"})
     Endpoint.objects.update(hold_until=None)
     assert publish.claim(endpoint.pk, 10)[0].secrets == ("another",)
+
+
+def test_what_cannot_be_told_any_more_stops_nobody(project, httpserver):
+    """An erasure may leave too little of a payload for the endpoint's form."""
+    seen = answering(httpserver, 200)
+    endpoint = make_endpoint(project, httpserver.url_for("/in"), style="smsbat")
+    rows = [waiting_for(endpoint, payload=payload) for payload in (told("sent"), {"type": "notification.(erased)"})]
+    rows.append(waiting_for(endpoint, payload=told("delivered")))
+    assert all(outcome.good for outcome in send(endpoint))
+    assert sorted(json.loads(request.data)["deliverystatus"] for request in seen) == ["delivered", "processing"]
+    assert [Delivery.objects.get(pk=row.pk).state for row in rows] == ["delivered", "failed", "delivered"]
+    assert DeliveryAttempt.objects.get(delivery=rows[1]).error == publish.SPOILT
+    assert endpoint.failing_since is None and publish.claim(endpoint.pk, 10) == []
+
+
+def told(status: str) -> dict[str, Any]:
+    about = {"notification_id": str(ids.new()), "status": status, "data": {"reason": None}}
+    return {"type": f"notification.{status}", "timestamp": START.isoformat(), **about}
 
 
 # --- the pool

@@ -113,6 +113,8 @@ def _scope(project_id: int, asked: PeriodQuery) -> tuple[Scope, ZoneInfo]:
     if (last - first).days >= MAX_DAYS:
         raise BadQuery({"end_date": f"must be at most {MAX_DAYS} days from start_date, both included"})
     since, until = _midnight(first, zone), _midnight(last + timedelta(days=1), zone)
+    if since >= until:
+        raise BadQuery({"start_date": "is a day that this time zone does not have"})
     return Scope(since, until, project_ids=[project_id]), zone
 
 

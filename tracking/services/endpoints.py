@@ -81,11 +81,17 @@ def _room_for_one_more(project_id: int) -> None:
         raise Refused(f"a project has at most {MAX_ENDPOINTS} webhook endpoints")
 
 
-@transaction.atomic
 def change(endpoint_id: int, *, project_id: int, document: Any) -> Endpoint:
     """Raises Missing, Invalid."""
+    find(endpoint_id, project_id=project_id)
+    # may ask the name server: while the row is locked, the loop cannot record what any endpoint answered
+    return _change(endpoint_id, project_id, endpoint_schema.changes(document, publish.policy()))
+
+
+@transaction.atomic
+def _change(endpoint_id: int, project_id: int, values: dict[str, Any]) -> Endpoint:
     endpoint = find(endpoint_id, project_id=project_id, lock=True)
-    for name, value in endpoint_schema.changes(document, publish.policy()).items():
+    for name, value in values.items():
         if name == "custom_headers":
             known = endpoint.known["headers"]
             kept = {each: known.get(each, "") if text is None else text for each, text in value.items()}

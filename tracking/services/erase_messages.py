@@ -10,8 +10,6 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from tracking import marks, store
 from tracking.models import Delivery, DeliveryAttempt, QueueRow
 from tracking.redact import ERASED
@@ -133,7 +131,7 @@ def _deliveries(target: Target, keys: list[UUID]) -> dict[str, int]:
     """What endpoints were told: payloads hold no recipient, but may hold an id or a tag that does."""
     changed = 0
     for each in Delivery.objects.filter(message_id__in=keys):
-        payload = orjson.loads(target.needle.inside(orjson.dumps(each.payload).decode()))
+        payload = target.needle.ids(each.payload)
         if payload != each.payload:
             changed += Delivery.objects.filter(pk=each.pk).update(payload=payload)
     answers = DeliveryAttempt.objects.filter(delivery__message_id__in=keys).exclude(answer="").update(answer="")

@@ -46,7 +46,7 @@ def _json(needle: Needle, value: Any) -> Any:
 
 def _payload(needle: Needle, value: Any) -> Any:
     """It may hold ids that were made of the address."""
-    return orjson.loads(needle.inside(orjson.dumps(value).decode()))
+    return needle.ids(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,8 @@ def page(project_id: int, query: QueryDict) -> dict[str, Any]:
 def _check(query: QueryDict) -> None:
     """Raises BadQuery, which names all that is wrong."""
     unknown = sorted(set(query) - _FILTERS - {"cursor", "limit"})
-    errors = dict.fromkeys(unknown, "is not a known parameter")
+    errors = {name: "may be given only once" for name, values in query.lists() if len(values) > 1}
+    errors |= dict.fromkeys(unknown, "is not a known parameter")
     checks: tuple[Callable[[], object], ...] = (
         lambda: _filtered(query, Message.objects.none(), _FILTERS),
         lambda: limit_of(query.get("limit")),

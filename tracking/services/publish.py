@@ -42,10 +42,11 @@ RETRIED = (408, 429)  # and every 5xx
 GONE = 410
 QUICK_MOST = 30  # seconds between two calls of a single message's webhook: 1, 2, 4 …
 FAILING_FOR = timedelta(days=5)
-# Longer than any delay: a failure after such a silence is the first of a new series.
-SILENCE = timedelta(hours=24)
+# Longer than any delay, a Retry-After's too: a failure after such a silence is the first of a new series.
+SILENCE = timedelta(hours=48)
 ANSWER_KEPT = 1_000  # characters
 USER_AGENT = "Postroom-Webhooks"
+SPOILT = "there is too little left of it to be told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +135,31 @@ def claim(endpoint_id: int, limit: int) -> list[Letter]:
         return []
     lease, width = uuid4(), 1 if endpoint.failing_since else endpoint.max_in_flight
     claimed = _claim(endpoint_id, min(limit, width), width, lease, now)
-    payloads = [orjson.loads(payload) for *_, payload in claimed]
-    if endpoint.style == PayloadStyle.SMSBAT:
-        payloads = smsbat_status.webhooks(payloads)
-    if endpoint.digest:
-        payloads = message_webhooks.payloads(payloads)
+    payloads = _in_form(endpoint, [orjson.loads(payload) for *_, payload in claimed])
     limits = (endpoint.timeout or TIMEOUT, endpoint.retries, endpoint.project_id)
-    return [
+    letters = [
         Letter(endpoint_id, key, lease, attempts + 1, endpoint.url, secrets, headers, body_of(payload), *limits)
         for (key, attempts, _), payload in zip(claimed, payloads, strict=True)
     ]
+    spoilt = [letter for letter, payload in zip(letters, payloads, strict=True) if payload is None]
+    if spoilt:
+        with transaction.atomic():
+            _keep([Outcome(letter, now, 0, error=SPOILT, refused=True) for letter in spoilt])
+    return [letter for letter in letters if letter not in spoilt]
+
+
+def _in_form(endpoint: Endpoint, payloads: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    """As the endpoint wants them. None for one that cannot be said so, of which an erasure has left too little: it must
+    stop neither the others nor the loop."""
+    try:
+        if endpoint.style == PayloadStyle.SMSBAT:
+            payloads = smsbat_status.webhooks(payloads)
+        return [*(message_webhooks.payloads(payloads) if endpoint.digest else payloads)]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        if len(payloads) > 1:
+            return [said for payload in payloads for said in _in_form(endpoint, [payload])]
+        log.exception("a delivery for webhook endpoint %s cannot be put into its form", endpoint.pk)
+        return [None]
 
 
 def _claim(endpoint_id: int, limit: int, width: int, lease: UUID, now: datetime) -> list[tuple[UUID, int, str]]:
@@ -173,7 +189,7 @@ def valid_secrets(endpoint: Endpoint, now: datetime) -> tuple[str, ...]:
     return (opened["secret"], opened["previous"]) if both and opened["previous"] else (opened["secret"],)
 
 
-def body_of(payload: dict[str, Any]) -> bytes:
+def body_of(payload: dict[str, Any] | None) -> bytes:
     return orjson.dumps(payload)
 
 
@@ -213,12 +229,7 @@ def tell(letter: Letter, *, timeout: float | None = None) -> Outcome:
 def finish(outcomes: Sequence[Outcome]) -> None:
     """Record the calls, when each is tried again, and what they say of their endpoints."""
     with transaction.atomic():
-        store.write(
-            [
-                store.delivery_attempts([_attempt(outcome) for outcome in outcomes]),
-                store.finished_deliveries([_finished(outcome) for outcome in outcomes]),
-            ]
-        )
+        _keep(outcomes)
         _learn(outcomes)
         news.after_commit(
             [
@@ -229,6 +240,15 @@ def finish(outcomes: Sequence[Outcome]) -> None:
                 if outcome.letter.retries is not None and next_try(outcome) is None
             ]
         )
+
+
+def _keep(outcomes: Sequence[Outcome]) -> None:
+    store.write(
+        [
+            store.delivery_attempts([_attempt(outcome) for outcome in outcomes]),
+            store.finished_deliveries([_finished(outcome) for outcome in outcomes]),
+        ]
+    )
 
 
 def _attempt(outcome: Outcome) -> dict[str, Any]:
