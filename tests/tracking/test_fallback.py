@@ -279,6 +279,16 @@ def test_a_suppressed_first_recipient_is_passed_over_at_once(project: Project) -
     assert [kind for kind, _ in decisions(key)] == ["suppressed", "next_leg"]
 
 
+def test_what_is_scheduled_waits_though_its_first_leg_is_passed_over(project: Project) -> None:
+    list_address(project, "chat", "ada")
+    at = datetime.now(UTC) + timedelta(hours=5)
+    key = hand_in(project, {**SMS, "ttl": 60}, {**MAIL, "ttl": 300}, scheduled_at=at.isoformat())
+    assert (leg_of(key), QueueRow.objects.get().due_at) == (1, at)
+    assert Leg.objects.get(message_id=key, due_at__isnull=False).due_at == at + timedelta(seconds=300)
+    run(steps=3)
+    assert channels() == []
+
+
 def test_a_suppressed_leg_is_passed_over(project: Project, adapter: type[ByChannel]) -> None:
     adapter.fails = {"chat": FailureClass.PERMANENT}
     list_address(project, "sms", "+491511234567")
