@@ -216,6 +216,12 @@ def test_a_wrong_list_is_refused(caller: Caller, body: Any) -> None:
     assert not Message.objects.exists()
 
 
+def test_a_long_list_that_no_account_can_take_is_refused() -> None:
+    answer = Caller(make_project()).send(*[ITEM] * 1_000)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "messages[0].type")
+    assert not Message.objects.exists() and not Batch.objects.exists()
+
+
 def test_what_is_no_json_and_what_is_nowhere(caller: Caller) -> None:
     post = Client().post("/bat/messagelist", "{", content_type="application/json", headers=caller.headers)
     assert (post.status_code, post.json()["error"]["code"]) == (400, "INVALID_REQUEST")
