@@ -105,6 +105,13 @@ def test_a_hwid_means_its_device_and_its_language_is_spoken(key, project):
     assert Content.objects.latest("pk").body["text"] == "Hello"
 
 
+def test_a_language_without_a_text_stops_them_all(key, project):
+    make_device(project, hwid="hw-1", language="de")
+    content = {"en": "Hello", "de": ""}
+    refused(push(key, devices=[TOKENS[0], "hw-1"], content=content), "notifications/0/content")
+    assert len(sent(key, devices=[TOKENS[0], "hw-1"], content=content, data={"silent": True})["TrackingCodes"]) == 2
+
+
 def test_unknown_devices_are_named_and_stop_no_others(key, project):
     gone = make_device(project, valid=False)
     found = sent(key, devices=[gone.token, TOKENS[0], "short"])
@@ -131,6 +138,7 @@ def test_users_are_sent_to_on_all_their_valid_devices(key, project):
     ("given", "expected"),
     [
         ({}, timedelta(hours=10)),
+        ({"timezone": None}, timedelta(hours=10)),
         ({"timezone": "Europe/Berlin"}, None),
     ],
 )
@@ -173,6 +181,7 @@ def test_several_notifications_are_taken_all_or_none(key):
         ({"content": ""}, "notifications/0/content"),
         ({"content": {}}, "notifications/0/content"),
         ({"content": {"en": 7}}, "notifications/0/content"),
+        ({"content": {"en": "Hello", "de": ""}}, "notifications/0/content"),
         ({"content": "a\0b"}, "notifications/0/content"),
         ({"content": "x" * 17_000}, "notifications/0/content"),
         ({"ios_root_params": {"x": "y" * 17_000}}, "notifications/0/content"),
