@@ -396,6 +396,25 @@ def test_a_late_delivery_of_an_abandoned_leg_shows(project: Project) -> None:
     assert Event.objects.filter(message_id=key, dedupe_key="note:delivered_twice").count() == 1
 
 
+def test_a_late_delivery_during_the_next_legs_call_shows(project: Project, adapter: type[ByChannel]) -> None:
+    key = hand_in(project)
+    run()
+    pass_time(key)
+
+    def arrive(outbound: Outbound) -> None:
+        try:
+            tell(key, 1)
+            assert not Record([key]).messages[key].delivered_twice  # the second may still be refused
+        finally:
+            connections.close_all()
+
+    adapter.during = staticmethod(arrive)
+    run()
+    assert Record([key]).messages[key].delivered_twice
+    tell(key, 2)
+    assert Event.objects.filter(message_id=key, dedupe_key="note:delivered_twice").count() == 1
+
+
 def test_a_failure_of_an_abandoned_leg_changes_nothing(project: Project) -> None:
     key = hand_in(project)
     run()

@@ -52,11 +52,16 @@ def after_receipts(work: Record) -> None:
     """As `after_failure`, of all messages; and where a leg that was given up arrived all the same, it is said."""
     rows = [row for row in work.messages.values() if row.fallbacks]
     after_failure(work, rows, source=_RECEIPT)
+    tell_double_deliveries(work, rows, source=_RECEIPT)
+
+
+def tell_double_deliveries(work: Record, rows: Iterable[MessageRow], *, source: Source) -> None:
+    """A receipt shows them, or the answer to a hand-over during which the leg before arrived."""
     for row in rows:
         before = work.before(row)
         if row.delivered_twice and not (before and before.delivered_twice):
             text = "a leg that was given up arrived all the same: the recipient may have the message twice"
-            work.note(row, key="delivered_twice", source=_RECEIPT, text=text)
+            work.note(row, key="delivered_twice", source=source, text=text)
 
 
 def take_overdue(limit: int = 500) -> int:
