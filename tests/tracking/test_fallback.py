@@ -554,6 +554,20 @@ def test_a_leg_that_was_passed_over_is_not_used(project: Project) -> None:
     assert shown(project, key) == [(0, "not_used", 0), (1, "not_used", 0), (2, "pending", 0)]
 
 
+def test_a_leg_that_was_taken_back_shows_as_not_taken(project: Project) -> None:
+    key = hand_in(project)
+    run()
+    pass_time(key)
+    tell(key, 1)
+    found = lookup.notification(project.pk, key)
+    assert found is not None
+    assert [(leg["status"], leg["taken_at"] is None) for leg in found["legs"]] == [
+        ("delivered", False),
+        ("not_used", True),
+        ("not_used", True),
+    ]
+
+
 def test_sent_again_a_copy_has_the_same_legs(project: Project) -> None:
     key = hand_in(project)
     copy = act.send_again(key, source=Source("admin"), token="once")
