@@ -419,6 +419,20 @@ def test_a_failure_is_told_with_its_cause_and_its_cells_are_quoted(key, project)
     ]
 
 
+def test_a_push_that_went_on_by_sms_has_not_reached_the_device(key, project):
+    make_account(project, channel="sms")
+    fallback = [{"channel": "sms", "recipient": "+491511234567", "content": {"text": "by SMS"}}]
+    make_message(project, channel="push", recipient=TOKENS[0], external_id="code", fallback=fallback)
+    message = live((FactKind.FAILED, 1))
+    work = Record([message.pk])
+    row = work.messages[message.pk]
+    work.take_leg(row, 1, route.choose(project.pk, "sms"), source=Source("dispatch"), text="the leg before failed")
+    work.save()
+    live((FactKind.ACCEPTED, 2), (FactKind.DELIVERED, 3))
+    assert Message.objects.get().status == "delivered"
+    assert [row[4] for row in log_of(key)] == ["created", "sent", "failed"]
+
+
 def test_messages_of_other_channels_projects_and_days_are_not_in_it(key, project):
     make_account(project, channel="email")
     make_message(project)
@@ -506,7 +520,7 @@ def at(seconds: float, kind: str, attempt: int = 1, **kw: Any) -> Happened:
         # an attempt that is followed by another has not failed yet
         ([at(1, "failed"), at(1, "retry_scheduled", decision=2), at(2, "", 2), at(3, "failed", 2)], ["sent", "failed"]),
         ([at(1, "failed"), at(1, "gave_up", decision=2)], ["failed"]),
-        ([at(1, "bounced"), at(2, "next_leg", decision=2)], []),
+        ([at(1, "bounced"), at(2, "next_leg", decision=2)], ["failed"]),  # what follows is no push
         ([at(1, "opened", machine=True), at(2, "clicked")], ["opened"]),
         ([at(1, "cancelled", decision=2)], ["failed"]),
         ([at(1, "followed", decision=1)], ["created"]),

@@ -145,15 +145,19 @@ def _lines(log: PushLog, messages: Sequence[tuple[UUID, str, str]]) -> list[str]
 
 
 def _happened(keys: Sequence[UUID], since: datetime, until: datetime) -> dict[UUID, list[Happened]]:
-    """What happened to each on that day, and which of their attempts are followed by another, whenever."""
+    """What happened to each on that day, and which of their attempts are followed by another, whenever. Of a message
+    with a fallback, what happened to the push: the other legs went elsewhere."""
     among, found = {"message_id__in": keys, "message_id__range": (keys[0], keys[-1])}, defaultdict(list)
+    elsewhere = set(Attempt.objects.filter(leg__gt=0, **among).values_list("message_id", "number"))
     on_the_day = Q(occurred_at__gte=since, occurred_at__lt=until, kind__in=push_log.WORDS)
     events = Event.objects.filter(on_the_day | Q(kind__in=push_log.AGAIN), **among).values_list(
         *("message_id", "occurred_at", "kind", "attempt", "number", "machine", "failure", "bounce", "code", "text")
     )
     for key, at, kind, attempt, number, machine, failure, bounce, code, text in events:
+        if number is None and (key, attempt) in elsewhere:
+            continue
         found[key].append(Happened(at, kind, attempt or 0, number, machine, failure or bounce or "", code, text))
-    attempts = Attempt.objects.filter(started_at__gte=since, started_at__lt=until, **among)
+    attempts = Attempt.objects.filter(started_at__gte=since, started_at__lt=until, leg=0, **among)
     for key, at, number in attempts.values_list("message_id", "started_at", "number"):
         found[key].append(Happened(at, "", number))
     return found
