@@ -305,7 +305,17 @@ def test_a_leg_whose_recipient_withdrew_consent_is_not_sent(project: Project, ad
     key = hand_in(project, purpose="offers")
     run()
     assert channels() == ["chat", "email"] and status_of(key) == "sent"
-    assert ("suppressed", "consent for the purpose “offers” was withdrawn") in decisions(key)
+    assert "leg 1 was passed over: consent for the purpose “offers” was withdrawn" in decisions(key)[-1][1]
+
+
+def test_what_may_still_arrive_is_not_given_up_for_a_leg_that_must_not_be_sent(project: Project) -> None:
+    asked = Asked("sms", SMS["recipient"], "offers")
+    consents.put(project_id=project.pk, wanted=[(asked, ConsentState.WITHDRAWN)], by=By("api"))
+    key = hand_in(project, {**SMS, "ttl": 60}, purpose="offers")
+    run()
+    assert pass_time(key) == 0
+    run()
+    assert (status_of(key), leg_of(key), channels()) == ("sent", 0, ["chat"])
 
 
 def test_a_link_of_a_leg_unsubscribes_the_recipient_of_the_leg(project: Project, adapter: type[ByChannel]) -> None:

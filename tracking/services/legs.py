@@ -15,9 +15,11 @@ from uuid import UUID
 from django.db import transaction
 
 from tracking import store
+from tracking.models import Content
 from tracking.redact import ERASED
 from tracking.rows import Leg, MessageRow
-from tracking.services import route, suppress
+from tracking.services import consents, route
+from tracking.services.consents import Asked
 from tracking.services.record import DISPATCH, Record, Source
 from tracking.services.route import NoRoute, Route
 from tracking.statuses import Decision, Status
@@ -129,17 +131,26 @@ def _take(work: Record, row: MessageRow, found: _Next, why: str, source: Source)
 def _next(row: MessageRow) -> _Next | str:
     """The next leg that can be taken, or why there is none."""
     passed = []
+    purpose = _purpose(row)
     for leg in row.legs:
         if leg.number <= row.leg:
             continue
         if leg.recipient == ERASED:
             passed.append(f"leg {leg.number} was passed over: its recipient was erased")
             continue
-        if suppress.suppressed(row.project_id, [(leg.channel, leg.recipient)]):
-            passed.append(f"leg {leg.number} was passed over: its recipient is on the suppression list")
+        asked = Asked(leg.channel, leg.recipient, purpose)
+        stopped = consents.stopped(row.project_id, [asked])
+        if asked in stopped:
+            why = stopped[asked] or "its recipient is on the suppression list"
+            passed.append(f"leg {leg.number} was passed over: {why}")
             continue
         try:
             return _Next(leg, route.choose(row.project_id, leg.channel, leg.provider or None), tuple(passed))
         except NoRoute as none:
             passed.append(f"leg {leg.number} was passed over: {none.detail}")
     return "; ".join(passed) or "no leg is left"
+
+
+def _purpose(row: MessageRow) -> str:
+    """Of a message that is just being written nobody knows it here: dispatch asks before it hands it over."""
+    return Content.objects.filter(pk=row.id).values_list("body__purpose", flat=True).first() or ""
