@@ -233,6 +233,14 @@ def test_the_ttl_of_each_leg_runs_from_when_the_one_before_was_taken(project: Pr
     assert channels() == ["chat", "sms", "email"]
 
 
+def test_one_look_takes_them_all(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(legs, "BATCH", 2)
+    keys = [hand_in(project) for _ in range(5)]
+    Leg.objects.filter(due_at__isnull=False).update(due_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert legs.take_overdue() == 5
+    assert {leg_of(key) for key in keys} == {1}
+
+
 def test_what_still_waits_when_its_ttl_passes_goes_by_the_next_leg_only(project: Project) -> None:
     key = hand_in(project)
     assert pass_time(key) == 1

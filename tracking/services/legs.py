@@ -7,7 +7,7 @@ overtaken: its message is looked at again when it has ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -24,6 +24,7 @@ from tracking.services.record import DISPATCH, Record, Source
 from tracking.services.route import NoRoute, Route
 from tracking.statuses import Decision, Status
 
+BATCH, BATCHES = 500, 10  # messages in one transaction, and transactions in one look: the loop has other work, too
 LOOK_AGAIN = timedelta(seconds=2)  # at a leg that is due while the one before is being handed over
 _ENDED = (Status.FAILED, Status.BOUNCED)
 _OVER = (Decision.CANCEL, Decision.EXPIRE, Decision.REJECT)  # for the message, whatever way it might take
@@ -66,11 +67,18 @@ def tell_double_deliveries(work: Record, rows: Iterable[MessageRow], *, source: 
             work.note(row, key="delivered_twice", source=source, text=text)
 
 
-def take_overdue(limit: int = 500) -> int:
+def take_overdue() -> int:
     """Take the legs whose time has come while the one before has not delivered. How many were taken."""
-    due = store.overdue_legs(limit)
-    if not due:
-        return 0
+    taken = 0
+    for _ in range(BATCHES):
+        due = store.overdue_legs(BATCH)
+        taken += _take_each(due) if due else 0
+        if len(due) < BATCH:
+            break
+    return taken
+
+
+def _take_each(due: Sequence[store.LegKey]) -> int:
     with transaction.atomic():
         work = Record({key for key, _ in due})
         looked = [_take_due(work, key, number) for key, number in due]
