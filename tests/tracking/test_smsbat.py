@@ -274,6 +274,17 @@ def test_the_answer_with_a_fallback_that_is_not_used(caller: Caller) -> None:
     }
 
 
+def test_what_is_no_sms_is_one_part_however_long(caller: Caller) -> None:
+    answer = caller.send({**VIBER, "text": "і" * 300, "fallback": {"type": "sms", "text": "і" * 71}}).json()
+    (taken,) = answer["messages"]
+    assert taken["parts"] == 1
+    run()
+    key = UUID(taken["messageId"])
+    tell(key, 1)
+    assert [caller.get(key).json()[name] for name in ("partscount", "cost")] == [1, 0.05]
+    assert list(Leg.objects.order_by("number").values_list("parts", flat=True)) == [1, 2]
+
+
 def test_the_leg_that_arrives_is_billed(caller: Caller) -> None:
     (key,) = caller.sent({**VIBER, "fallback": {"type": "sms", "text": "a" * 161}})
     run()

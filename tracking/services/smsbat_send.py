@@ -91,7 +91,7 @@ def _taken(asked: BatMessage, shape: dict[str, Any]) -> dict[str, Any]:
     answer = {
         "messageId": str(shape["id"]),
         "status": "failed" if shape["status"] == Status.FAILED else "accepted",
-        "parts": parts.count(asked.text).parts,
+        "parts": parts.billed(asked.channel, asked.text),
         "customerMessageId": asked.customer_message_id or None,
         "to": asked.to,
     }
