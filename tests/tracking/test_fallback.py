@@ -270,6 +270,26 @@ def test_when_the_last_leg_fails_the_message_has_failed(project: Project, adapte
     assert (status_of(key), channels()[-1]) == ("sent", "email")  # an operator repeats the leg that was reached
 
 
+def test_a_leg_that_an_operator_repeats_has_its_whole_time_again(project: Project, adapter: type[ByChannel]) -> None:
+    adapter.fails = {"chat": FailureClass.PERMANENT}
+    key = hand_in(project, {**SMS, "ttl": 60})
+    ProviderAccount.objects.filter(code="by-sms").update(enabled=False)
+    route.forget()
+    run()
+    assert pass_time(key) == 0
+    assert (status_of(key), leg_of(key)) == ("failed", 0)
+    adapter.fails = {}
+    ProviderAccount.objects.update(enabled=True)
+    route.forget()
+    act.retry(key, source=Source("admin"))
+    due = Leg.objects.get(message_id=key, number=1).due_at
+    assert due is not None and 55 < (due - datetime.now(UTC)).total_seconds() <= 60
+    run()
+    pass_time(key)
+    run()
+    assert (channels(), status_of(key)) == (["chat", "chat", "sms"], "sent")
+
+
 # --- suppression, routing, expiry, cancel
 
 
