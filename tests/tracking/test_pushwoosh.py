@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from zipfile import ZipFile
 
 import pytest
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.test import Client
 from django_q.models import OrmQ
 
@@ -297,7 +297,7 @@ def fetched(url: str) -> str:
 
 def log_of(key: str, day: str | None = None) -> list[list[str]]:
     request_id = asked(key, day)
-    tasks.push_log(PushLog.objects.get(request_id=request_id).pk)
+    tasks.push_log_slice()
     header, *rows = fetched(results(key, request_id)["response"]["fileName"]).splitlines(keepends=True)
     assert header == push_log.HEADER
     return list(csv.reader(rows, delimiter=";"))
@@ -313,7 +313,7 @@ def test_the_two_steps(key, project, settings):
     assert (waiting["status_code"], waiting["response"]) == (202, None)
     log = PushLog.objects.get()
     assert log.day == datetime.now(UTC).date()
-    tasks.push_log(log.pk)
+    tasks.push_log_slice()
     found = results(key, request_id)
     assert found["status_code"] == 200
     url = found["response"]["fileName"]
@@ -333,7 +333,7 @@ def test_a_file_is_for_whoever_has_its_address_while_it_lasts(key, project):
     log = PushLog.objects.get()
     path = f"/json/1.3/files/{log.file_token}.zip"
     assert Client().get(path).status_code == 404
-    tasks.push_log(log.pk)
+    tasks.push_log_slice()
     answer = Client().get(path)
     assert answer["Content-Type"] == "application/zip" and "attachment" in answer["Content-Disposition"]
     assert Client().head(path).status_code == 200
@@ -471,25 +471,63 @@ def test_what_the_native_api_notes_breaks_no_log(key, project, noted):
 def test_a_log_is_made_in_pieces_and_goes_on_where_it_was(key, project, monkeypatch):
     monkeypatch.setattr(logs, "CHUNK", 2)
     sent(key, devices=[f"device-token-{n}" for n in range(5)])
-    log = logs.ask(project.pk, None)
-    assert logs.work(log.pk, seconds=-1) is False  # nothing done yet
-    assert logs._piece(log.pk) is False
-    PushLog.objects.update(worked_at=datetime.now(UTC) - timedelta(minutes=2))
-    assert logs.abandoned() == [log.pk]
-    assert logs.work(log.pk, seconds=5) is True
+    log, _ = logs.ask(project.pk, None)
+    assert logs.work(seconds=-1) is True  # nothing done yet
+    logs._piece(log.pk)  # and its worker is gone
+    tasks.push_logs()
+    assert OrmQ.objects.count() == 1
+    assert logs.work(seconds=5) is False  # nothing is left
     log.refresh_from_db()
     assert (log.state, log.parts, log.rows) == ("done", 3, 5)
-    assert logs.work(log.pk, seconds=5) is True  # and does nothing
+    assert logs.work(seconds=5) is False  # and does nothing
     text = fetched(f"http://x/json/1.3/files/{log.file_token}.zip")
     assert len(text.splitlines()) == 6
     assert logs.forget(project.pk) == 1
 
 
+def test_one_worker_makes_all_logs_however_many_days_are_asked_for(key, project):
+    today = datetime.now(UTC).date()
+    days = [(today - timedelta(days=n)).isoformat() for n in range(3)]
+    requests = [asked(key, day) for day in (*days, *days)]  # again while they are being made
+    assert len(set(requests)) == OrmQ.objects.count() == 3
+    OrmQ.objects.all().delete()
+    held = connections.create_connection(DEFAULT_DB_ALIAS)
+    try:
+        with held.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s, %s)", logs._LOCK)
+            tasks.push_log_slice()
+            assert PushLog.objects.filter(state="working").count() == 3 and not OrmQ.objects.exists()
+            cursor.execute("SELECT pg_advisory_unlock(%s, %s)", logs._LOCK)  # by its end it would be a little later
+    finally:
+        held.close()
+    tasks.push_log_slice()
+    assert PushLog.objects.filter(state="done").count() == 3 and not OrmQ.objects.exists()
+
+
+def test_a_log_that_cannot_be_made_stops_no_other(key, project, monkeypatch):
+    other = make_project()
+    make_account(other, channel="push")
+    open_to_pushwoosh(other, "OTHER-1")
+    theirs = make_key(other)
+    first = asked(theirs)
+    push(theirs, application="OTHER-1")
+    sent(key)
+    second = asked(key)
+    whole = logs._lines
+    monkeypatch.setattr(logs, "_lines", lambda log, said: 1 / 0 if log.project_id == other.pk else whole(log, said))
+    OrmQ.objects.all().delete()
+    tasks.push_log_slice()
+    states = dict(PushLog.objects.values_list("request_id", "state"))
+    assert states == {first: "working", second: "done"} and not OrmQ.objects.exists()
+    tasks.push_logs()
+    assert OrmQ.objects.count() == 1  # a minute later it is tried again
+
+
 def test_a_file_that_is_removed_while_it_is_read_ends_in_an_error(key, project, monkeypatch):
     monkeypatch.setattr(logs, "CHUNK", 1)
     sent(key, devices=TOKENS)
-    log = logs.ask(project.pk, None)
-    logs.work(log.pk, seconds=5)
+    log, _ = logs.ask(project.pk, None)
+    logs.work(seconds=5)
     log.refresh_from_db()
     pieces = logs.stream(log)
     next(pieces)
@@ -592,10 +630,10 @@ def fill(project, messages: int) -> None:
 
 def test_a_log_of_100_000_events_takes_little_memory(key, project):
     fill(project, 25_000)
-    log = logs.ask(project.pk, None)
+    log, _ = logs.ask(project.pk, None)
     tracemalloc.start()
     try:
-        assert logs.work(log.pk, seconds=200)
+        assert not logs.work(seconds=200)
         made = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         log.refresh_from_db()
