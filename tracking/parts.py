@@ -37,13 +37,13 @@ class Price(NamedTuple):
 
 
 def price(channel: str, text: str, each: Decimal, currency: str) -> Price:
-    """`each`: what a part costs. Where that is nothing, nothing is counted."""
+    """`each`: what a part, or a message without parts, costs. Where that is nothing, nothing is counted."""
     return Price(billed(channel, text), each, currency) if each else Price(0, Decimal(0), "")
 
 
 def billed(channel: str, text: str) -> int:
-    """An e-mail has no parts."""
-    return 1 if channel == "email" else count(text).parts
+    """Only an SMS has parts: whatever else carries a text carries it in one piece."""
+    return count(text).parts if channel == "sms" else 1
 
 
 def count(text: str) -> Counted:

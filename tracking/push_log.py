@@ -34,7 +34,7 @@ WORDS: Mapping[str, str] = {
 }
 SENT = "sent"  # an attempt: the message was handed over
 _ORDER = {"created": 0, SENT: 1, "delivered": 2, "opened": 3, "failed": 4}  # of what happened at the same moment
-AGAIN = frozenset({Decision.RETRY.value, Decision.NEXT_LEG.value})
+AGAIN = frozenset({Decision.RETRY.value})
 _FAILURES = frozenset({FactKind.FAILED.value, FactKind.BOUNCED.value})
 
 

@@ -35,7 +35,9 @@ def _send_date(value: str) -> str:
     return value
 
 
-def _zone(value: str) -> ZoneInfo:
+def _zone(value: str | None) -> ZoneInfo | None:
+    if value is None:
+        return None
     try:
         return ZoneInfo(value)
     except (LookupError, ValueError, OSError, TypeError):  # of a name that is none, that is a path, a folder's, no text
@@ -117,6 +119,10 @@ class Pushed(Request):
         return next(iter(self.content.values()))
 
     @property
+    def texts(self) -> list[str]:
+        return [self.content] if isinstance(self.content, str) else list(self.content.values())
+
+    @property
     def extras(self) -> dict[str, Any]:
         """What has no name here, such as ios_badges."""
         return dict(self.model_extra or {})
@@ -179,8 +185,8 @@ def _wrong(pushed: Pushed) -> list[tuple[str, str]]:
         found.append(("filter", "is not possible here: name devices or users"))
     elif (pushed.devices is None) == (pushed.users is None):
         found.append(("devices", "either devices or users are needed"))
-    if not pushed.content and not pushed.data:
-        found.append(("content", "is needed"))
+    if not pushed.data and not all(pushed.texts):
+        found.append(("content", "is needed, in each language that is named"))
     try:
         pushed.due()
     except (ValueError, OverflowError):

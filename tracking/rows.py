@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import reduce
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -112,6 +112,11 @@ class MessageRow:
         number = self.leg if leg is None else leg
         found = next((each for each in self.legs if each.number == number), None)
         return (found.channel, found.recipient) if found else (self.channel, self.recipient)
+
+    def due_legs(self, begun: datetime) -> list[tuple[UUID, int, datetime]]:
+        """When the leg behind the present one, which began then, is to be taken."""
+        following = [(leg.number, leg.ttl) for leg in self.legs if leg.number == self.leg + 1 and leg.ttl]
+        return [(self.id, number, begun + timedelta(seconds=ttl)) for number, ttl in following]
 
     @property
     def delivered_twice(self) -> bool:

@@ -77,7 +77,7 @@ class BatMessage(Strict):
     def native(self, now: datetime, provider: str | None) -> dict[str, Any]:
         """The same, as POST /v1/notifications takes it. With a fallback, the ttl is that of the first leg."""
         document: dict[str, Any] = {
-            "channel": "sms" if self.type == "sms" else "chat",
+            "channel": self.channel,
             "recipient": self.to,
             "sender": self.sender,
             "content": {"text": self.text, "data": self.message_data},
@@ -92,6 +92,10 @@ class BatMessage(Strict):
         elif self.lifetime:
             document["expires_at"] = (now + timedelta(seconds=self.lifetime)).isoformat()
         return document
+
+    @property
+    def channel(self) -> str:
+        return "sms" if self.type == "sms" else "chat"
 
     @property
     def lifetime(self) -> int | None:

@@ -75,16 +75,16 @@ def export_tick() -> None:
         jobs.later(exports.TASK)
 
 
-def push_log(log_id: int) -> None:
-    """A slice of a tracking log; the next one follows."""
-    if not push_logs_service.work(log_id, seconds=SLICE):
-        jobs.later("tracking.tasks.push_log", log_id)
+def push_log_slice() -> None:
+    """Work on tracking logs for a while, and hand on."""
+    if push_logs_service.work(seconds=SLICE):
+        jobs.later(push_logs_service.TASK)
 
 
 def push_logs() -> None:
-    for log_id in push_logs_service.abandoned():
-        jobs.later("tracking.tasks.push_log", log_id)
     push_logs_service.prune()
+    if push_logs_service.anything_to_do():
+        jobs.later(push_logs_service.TASK)
 
 
 def record_marks(member_id: int) -> None:

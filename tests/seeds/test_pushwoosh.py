@@ -26,7 +26,7 @@ from tests.builders import make_account, make_key, make_project, open_to_pushwoo
 from tests.seeds.live import DOCUMENTS, Live
 from tests.seeds.reading import NOTHING, read_whole
 from tracking import ids, tasks
-from tracking.models import Message, Project, PushLog
+from tracking.models import Message, Project
 from tracking.services import receipts
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
@@ -74,8 +74,7 @@ def create(live: Live, key: str, **kw: Any) -> Any:
 
 def make_the_file() -> None:
     """What a worker does meanwhile."""
-    for log in PushLog.objects.filter(state="working"):
-        tasks.push_log(log.pk)
+    tasks.push_log_slice()
 
 
 def fetch(live: Live, key: str, day: str | None = None) -> list[str]:

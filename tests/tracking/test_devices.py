@@ -192,6 +192,18 @@ def test_one_registered_again_since_the_attempt_stays_valid(client, project):
     assert not suppress.suppressed(project.pk, [("push", TOKEN)])
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_several_refusals_at_once_the_last_hand_over_counts(client, project, turn):
+    post(client, DOCUMENT)
+    before = attempt_of(project, TOKEN)[2]
+    post(client, DOCUMENT)
+    since = attempt_of(project, TOKEN)[2]
+    error = ProviderError("the app was removed", classification=GONE, code="UNREGISTERED")
+    outcomes.finish([Outcome(each, datetime.now(UTC), error=error) for each in (before, since)[::turn]])
+    assert not Device.objects.get().valid
+    assert suppress.suppressed(project.pk, [("push", TOKEN)])
+
+
 def test_registering_again_lifts_what_the_refusal_did_and_nothing_else(client, project):
     post(client, DOCUMENT)
     _, _, handover = attempt_of(project, TOKEN)

@@ -233,6 +233,14 @@ def test_the_ttl_of_each_leg_runs_from_when_the_one_before_was_taken(project: Pr
     assert channels() == ["chat", "sms", "email"]
 
 
+def test_one_look_takes_them_all(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(legs, "BATCH", 2)
+    keys = [hand_in(project) for _ in range(5)]
+    Leg.objects.filter(due_at__isnull=False).update(due_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert legs.take_overdue() == 5
+    assert {leg_of(key) for key in keys} == {1}
+
+
 def test_what_still_waits_when_its_ttl_passes_goes_by_the_next_leg_only(project: Project) -> None:
     key = hand_in(project)
     assert pass_time(key) == 1
@@ -262,6 +270,26 @@ def test_when_the_last_leg_fails_the_message_has_failed(project: Project, adapte
     assert (status_of(key), channels()[-1]) == ("sent", "email")  # an operator repeats the leg that was reached
 
 
+def test_a_leg_that_an_operator_repeats_has_its_whole_time_again(project: Project, adapter: type[ByChannel]) -> None:
+    adapter.fails = {"chat": FailureClass.PERMANENT}
+    key = hand_in(project, {**SMS, "ttl": 60})
+    ProviderAccount.objects.filter(code="by-sms").update(enabled=False)
+    route.forget()
+    run()
+    assert pass_time(key) == 0
+    assert (status_of(key), leg_of(key)) == ("failed", 0)
+    adapter.fails = {}
+    ProviderAccount.objects.update(enabled=True)
+    route.forget()
+    act.retry(key, source=Source("admin"))
+    due = Leg.objects.get(message_id=key, number=1).due_at
+    assert due is not None and 55 < (due - datetime.now(UTC)).total_seconds() <= 60
+    run()
+    pass_time(key)
+    run()
+    assert (channels(), status_of(key)) == (["chat", "chat", "sms"], "sent")
+
+
 # --- suppression, routing, expiry, cancel
 
 
@@ -277,6 +305,16 @@ def test_a_suppressed_first_recipient_is_passed_over_at_once(project: Project) -
     run()
     assert channels() == ["sms"]
     assert [kind for kind, _ in decisions(key)] == ["suppressed", "next_leg"]
+
+
+def test_what_is_scheduled_waits_though_its_first_leg_is_passed_over(project: Project) -> None:
+    list_address(project, "chat", "ada")
+    at = datetime.now(UTC) + timedelta(hours=5)
+    key = hand_in(project, {**SMS, "ttl": 60}, {**MAIL, "ttl": 300}, scheduled_at=at.isoformat())
+    assert (leg_of(key), QueueRow.objects.get().due_at) == (1, at)
+    assert Leg.objects.get(message_id=key, due_at__isnull=False).due_at == at + timedelta(seconds=300)
+    run(steps=3)
+    assert channels() == []
 
 
 def test_a_suppressed_leg_is_passed_over(project: Project, adapter: type[ByChannel]) -> None:
@@ -295,7 +333,17 @@ def test_a_leg_whose_recipient_withdrew_consent_is_not_sent(project: Project, ad
     key = hand_in(project, purpose="offers")
     run()
     assert channels() == ["chat", "email"] and status_of(key) == "sent"
-    assert ("suppressed", "consent for the purpose “offers” was withdrawn") in decisions(key)
+    assert "leg 1 was passed over: consent for the purpose “offers” was withdrawn" in decisions(key)[-1][1]
+
+
+def test_what_may_still_arrive_is_not_given_up_for_a_leg_that_must_not_be_sent(project: Project) -> None:
+    asked = Asked("sms", SMS["recipient"], "offers")
+    consents.put(project_id=project.pk, wanted=[(asked, ConsentState.WITHDRAWN)], by=By("api"))
+    key = hand_in(project, {**SMS, "ttl": 60}, purpose="offers")
+    run()
+    assert pass_time(key) == 0
+    run()
+    assert (status_of(key), leg_of(key), channels()) == ("sent", 0, ["chat"])
 
 
 def test_a_link_of_a_leg_unsubscribes_the_recipient_of_the_leg(project: Project, adapter: type[ByChannel]) -> None:
@@ -383,6 +431,25 @@ def test_a_late_delivery_of_an_abandoned_leg_shows(project: Project) -> None:
     tell(key, 1, ReceiptKind.READ)
     row = Record([key]).messages[key]
     assert row.delivered_twice and row.status == "read"
+    assert Event.objects.filter(message_id=key, dedupe_key="note:delivered_twice").count() == 1
+
+
+def test_a_late_delivery_during_the_next_legs_call_shows(project: Project, adapter: type[ByChannel]) -> None:
+    key = hand_in(project)
+    run()
+    pass_time(key)
+
+    def arrive(outbound: Outbound) -> None:
+        try:
+            tell(key, 1)
+            assert not Record([key]).messages[key].delivered_twice  # the second may still be refused
+        finally:
+            connections.close_all()
+
+    adapter.during = staticmethod(arrive)
+    run()
+    assert Record([key]).messages[key].delivered_twice
+    tell(key, 2)
     assert Event.objects.filter(message_id=key, dedupe_key="note:delivered_twice").count() == 1
 
 
@@ -523,6 +590,20 @@ def test_a_leg_that_was_passed_over_is_not_used(project: Project) -> None:
     list_address(project, "sms", "+491511234567")
     key = hand_in(project)
     assert shown(project, key) == [(0, "not_used", 0), (1, "not_used", 0), (2, "pending", 0)]
+
+
+def test_a_leg_that_was_taken_back_shows_as_not_taken(project: Project) -> None:
+    key = hand_in(project)
+    run()
+    pass_time(key)
+    tell(key, 1)
+    found = lookup.notification(project.pk, key)
+    assert found is not None
+    assert [(leg["status"], leg["taken_at"] is None) for leg in found["legs"]] == [
+        ("delivered", False),
+        ("not_used", True),
+        ("not_used", True),
+    ]
 
 
 def test_sent_again_a_copy_has_the_same_legs(project: Project) -> None:

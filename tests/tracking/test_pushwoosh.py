@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from zipfile import ZipFile
 
 import pytest
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.test import Client
 from django_q.models import OrmQ
 
@@ -105,6 +105,13 @@ def test_a_hwid_means_its_device_and_its_language_is_spoken(key, project):
     assert Content.objects.latest("pk").body["text"] == "Hello"
 
 
+def test_a_language_without_a_text_stops_them_all(key, project):
+    make_device(project, hwid="hw-1", language="de")
+    content = {"en": "Hello", "de": ""}
+    refused(push(key, devices=[TOKENS[0], "hw-1"], content=content), "notifications/0/content")
+    assert len(sent(key, devices=[TOKENS[0], "hw-1"], content=content, data={"silent": True})["TrackingCodes"]) == 2
+
+
 def test_unknown_devices_are_named_and_stop_no_others(key, project):
     gone = make_device(project, valid=False)
     found = sent(key, devices=[gone.token, TOKENS[0], "short"])
@@ -131,6 +138,7 @@ def test_users_are_sent_to_on_all_their_valid_devices(key, project):
     ("given", "expected"),
     [
         ({}, timedelta(hours=10)),
+        ({"timezone": None}, timedelta(hours=10)),
         ({"timezone": "Europe/Berlin"}, None),
     ],
 )
@@ -173,6 +181,7 @@ def test_several_notifications_are_taken_all_or_none(key):
         ({"content": ""}, "notifications/0/content"),
         ({"content": {}}, "notifications/0/content"),
         ({"content": {"en": 7}}, "notifications/0/content"),
+        ({"content": {"en": "Hello", "de": ""}}, "notifications/0/content"),
         ({"content": "a\0b"}, "notifications/0/content"),
         ({"content": "x" * 17_000}, "notifications/0/content"),
         ({"ios_root_params": {"x": "y" * 17_000}}, "notifications/0/content"),
@@ -288,7 +297,7 @@ def fetched(url: str) -> str:
 
 def log_of(key: str, day: str | None = None) -> list[list[str]]:
     request_id = asked(key, day)
-    tasks.push_log(PushLog.objects.get(request_id=request_id).pk)
+    tasks.push_log_slice()
     header, *rows = fetched(results(key, request_id)["response"]["fileName"]).splitlines(keepends=True)
     assert header == push_log.HEADER
     return list(csv.reader(rows, delimiter=";"))
@@ -304,7 +313,7 @@ def test_the_two_steps(key, project, settings):
     assert (waiting["status_code"], waiting["response"]) == (202, None)
     log = PushLog.objects.get()
     assert log.day == datetime.now(UTC).date()
-    tasks.push_log(log.pk)
+    tasks.push_log_slice()
     found = results(key, request_id)
     assert found["status_code"] == 200
     url = found["response"]["fileName"]
@@ -324,7 +333,7 @@ def test_a_file_is_for_whoever_has_its_address_while_it_lasts(key, project):
     log = PushLog.objects.get()
     path = f"/json/1.3/files/{log.file_token}.zip"
     assert Client().get(path).status_code == 404
-    tasks.push_log(log.pk)
+    tasks.push_log_slice()
     answer = Client().get(path)
     assert answer["Content-Type"] == "application/zip" and "attachment" in answer["Content-Disposition"]
     assert Client().head(path).status_code == 200
@@ -410,6 +419,20 @@ def test_a_failure_is_told_with_its_cause_and_its_cells_are_quoted(key, project)
     ]
 
 
+def test_a_push_that_went_on_by_sms_has_not_reached_the_device(key, project):
+    make_account(project, channel="sms")
+    fallback = [{"channel": "sms", "recipient": "+491511234567", "content": {"text": "by SMS"}}]
+    make_message(project, channel="push", recipient=TOKENS[0], external_id="code", fallback=fallback)
+    message = live((FactKind.FAILED, 1))
+    work = Record([message.pk])
+    row = work.messages[message.pk]
+    work.take_leg(row, 1, route.choose(project.pk, "sms"), source=Source("dispatch"), text="the leg before failed")
+    work.save()
+    live((FactKind.ACCEPTED, 2), (FactKind.DELIVERED, 3))
+    assert Message.objects.get().status == "delivered"
+    assert [row[4] for row in log_of(key)] == ["created", "sent", "failed"]
+
+
 def test_messages_of_other_channels_projects_and_days_are_not_in_it(key, project):
     make_account(project, channel="email")
     make_message(project)
@@ -448,25 +471,63 @@ def test_what_the_native_api_notes_breaks_no_log(key, project, noted):
 def test_a_log_is_made_in_pieces_and_goes_on_where_it_was(key, project, monkeypatch):
     monkeypatch.setattr(logs, "CHUNK", 2)
     sent(key, devices=[f"device-token-{n}" for n in range(5)])
-    log = logs.ask(project.pk, None)
-    assert logs.work(log.pk, seconds=-1) is False  # nothing done yet
-    assert logs._piece(log.pk) is False
-    PushLog.objects.update(worked_at=datetime.now(UTC) - timedelta(minutes=2))
-    assert logs.abandoned() == [log.pk]
-    assert logs.work(log.pk, seconds=5) is True
+    log, _ = logs.ask(project.pk, None)
+    assert logs.work(seconds=-1) is True  # nothing done yet
+    logs._piece(log.pk)  # and its worker is gone
+    tasks.push_logs()
+    assert OrmQ.objects.count() == 1
+    assert logs.work(seconds=5) is False  # nothing is left
     log.refresh_from_db()
     assert (log.state, log.parts, log.rows) == ("done", 3, 5)
-    assert logs.work(log.pk, seconds=5) is True  # and does nothing
+    assert logs.work(seconds=5) is False  # and does nothing
     text = fetched(f"http://x/json/1.3/files/{log.file_token}.zip")
     assert len(text.splitlines()) == 6
     assert logs.forget(project.pk) == 1
 
 
+def test_one_worker_makes_all_logs_however_many_days_are_asked_for(key, project):
+    today = datetime.now(UTC).date()
+    days = [(today - timedelta(days=n)).isoformat() for n in range(3)]
+    requests = [asked(key, day) for day in (*days, *days)]  # again while they are being made
+    assert len(set(requests)) == OrmQ.objects.count() == 3
+    OrmQ.objects.all().delete()
+    held = connections.create_connection(DEFAULT_DB_ALIAS)
+    try:
+        with held.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s, %s)", logs._LOCK)
+            tasks.push_log_slice()
+            assert PushLog.objects.filter(state="working").count() == 3 and not OrmQ.objects.exists()
+            cursor.execute("SELECT pg_advisory_unlock(%s, %s)", logs._LOCK)  # by its end it would be a little later
+    finally:
+        held.close()
+    tasks.push_log_slice()
+    assert PushLog.objects.filter(state="done").count() == 3 and not OrmQ.objects.exists()
+
+
+def test_a_log_that_cannot_be_made_stops_no_other(key, project, monkeypatch):
+    other = make_project()
+    make_account(other, channel="push")
+    open_to_pushwoosh(other, "OTHER-1")
+    theirs = make_key(other)
+    first = asked(theirs)
+    push(theirs, application="OTHER-1")
+    sent(key)
+    second = asked(key)
+    whole = logs._lines
+    monkeypatch.setattr(logs, "_lines", lambda log, said: 1 / 0 if log.project_id == other.pk else whole(log, said))
+    OrmQ.objects.all().delete()
+    tasks.push_log_slice()
+    states = dict(PushLog.objects.values_list("request_id", "state"))
+    assert states == {first: "working", second: "done"} and not OrmQ.objects.exists()
+    tasks.push_logs()
+    assert OrmQ.objects.count() == 1  # a minute later it is tried again
+
+
 def test_a_file_that_is_removed_while_it_is_read_ends_in_an_error(key, project, monkeypatch):
     monkeypatch.setattr(logs, "CHUNK", 1)
     sent(key, devices=TOKENS)
-    log = logs.ask(project.pk, None)
-    logs.work(log.pk, seconds=5)
+    log, _ = logs.ask(project.pk, None)
+    logs.work(seconds=5)
     log.refresh_from_db()
     pieces = logs.stream(log)
     next(pieces)
@@ -497,7 +558,7 @@ def at(seconds: float, kind: str, attempt: int = 1, **kw: Any) -> Happened:
         # an attempt that is followed by another has not failed yet
         ([at(1, "failed"), at(1, "retry_scheduled", decision=2), at(2, "", 2), at(3, "failed", 2)], ["sent", "failed"]),
         ([at(1, "failed"), at(1, "gave_up", decision=2)], ["failed"]),
-        ([at(1, "bounced"), at(2, "next_leg", decision=2)], []),
+        ([at(1, "bounced"), at(2, "next_leg", decision=2)], ["failed"]),  # what follows is no push
         ([at(1, "opened", machine=True), at(2, "clicked")], ["opened"]),
         ([at(1, "cancelled", decision=2)], ["failed"]),
         ([at(1, "followed", decision=1)], ["created"]),
@@ -569,10 +630,10 @@ def fill(project, messages: int) -> None:
 
 def test_a_log_of_100_000_events_takes_little_memory(key, project):
     fill(project, 25_000)
-    log = logs.ask(project.pk, None)
+    log, _ = logs.ask(project.pk, None)
     tracemalloc.start()
     try:
-        assert logs.work(log.pk, seconds=200)
+        assert not logs.work(seconds=200)
         made = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         log.refresh_from_db()

@@ -216,6 +216,12 @@ def test_a_wrong_list_is_refused(caller: Caller, body: Any) -> None:
     assert not Message.objects.exists()
 
 
+def test_a_long_list_that_no_account_can_take_is_refused() -> None:
+    answer = Caller(make_project()).send(*[ITEM] * 1_000)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "messages[0].type")
+    assert not Message.objects.exists() and not Batch.objects.exists()
+
+
 def test_what_is_no_json_and_what_is_nowhere(caller: Caller) -> None:
     post = Client().post("/bat/messagelist", "{", content_type="application/json", headers=caller.headers)
     assert (post.status_code, post.json()["error"]["code"]) == (400, "INVALID_REQUEST")
@@ -266,6 +272,17 @@ def test_the_answer_with_a_fallback_that_is_not_used(caller: Caller) -> None:
         "extendedStatuses": {"viber": "delivered", "sms": "not_used"},
         **{"rate": 0.05, "rateAmount": 0.05, "rateCurrency": "USD", "billAmount": 0.05, "billCurrency": "USD"},
     }
+
+
+def test_what_is_no_sms_is_one_part_however_long(caller: Caller) -> None:
+    answer = caller.send({**VIBER, "text": "і" * 300, "fallback": {"type": "sms", "text": "і" * 71}}).json()
+    (taken,) = answer["messages"]
+    assert taken["parts"] == 1
+    run()
+    key = UUID(taken["messageId"])
+    tell(key, 1)
+    assert [caller.get(key).json()[name] for name in ("partscount", "cost")] == [1, 0.05]
+    assert list(Leg.objects.order_by("number").values_list("parts", flat=True)) == [1, 2]
 
 
 def test_the_leg_that_arrives_is_billed(caller: Caller) -> None:

@@ -23,7 +23,7 @@ from tests.builders import (
 )
 from tests.tracking import engaged, things
 from tracking import accounts, loops, tasks
-from tracking.models import Export, Heartbeat, Project, PushLog, PushwooshSettings
+from tracking.models import Export, Heartbeat, Project, PushwooshSettings
 from tracking.services import export_links
 from tracking.services import push_log as logs
 from tracking.services.dress import CALLBACK
@@ -94,8 +94,8 @@ def _bat(project: Project, path: str) -> dict[str, Any]:
 
 def _pushwoosh(project: Project, path: str) -> dict[str, Any]:
     settings = PushwooshSettings.objects.filter(project=project).first() or open_to_pushwoosh(project)
-    log: PushLog = logs.ask(project.pk, datetime.now(UTC).date())
-    tasks.push_log(log.pk)
+    log, _ = logs.ask(project.pk, datetime.now(UTC).date())
+    tasks.push_log_slice()
     log.refresh_from_db()
     auth = {"auth": make_key(project), "application": settings.application}
     return {**auth, "request_id": log.request_id, "token": log.file_token}

@@ -129,7 +129,7 @@ def _send(work: Record, row: MessageRow, source: Source, text: str = "") -> None
     if not store.add_to_queue(store.queue_row(row, work.now)):
         raise Refused("the message is being sent right now")
     work.decide(row, Decision.OPERATOR_RETRY, source=source, text=text)
-    work.save()
+    work.save([store.due_legs(row.due_legs(work.now))])  # the leg has its whole time once more
     wake.after_commit(wake.DISPATCH)
 
 

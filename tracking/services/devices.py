@@ -79,7 +79,8 @@ def _lift(device: Device) -> None:
 def settle(entries: Sequence[suppress.Entry]) -> list[suppress.Entry]:
     """Devices whose token a provider refused for good become invalid. The entries that remain to be suppressed: not
     those of tokens that were registered again after the attempt had begun. Part of the caller's transaction."""
-    bad = {(entry.project_id, entry.address): entry for entry in entries if _refused(entry)}
+    refused = sorted((entry for entry in entries if _refused(entry)), key=_begun)
+    bad = {(entry.project_id, entry.address): entry for entry in refused}  # of several, the last hand-over counts
     if not bad:
         return list(entries)
     _alone((project_id, "token", token) for project_id, token in bad)
@@ -99,6 +100,11 @@ def settle(entries: Sequence[suppress.Entry]) -> list[suppress.Entry]:
 
 def _refused(entry: suppress.Entry) -> bool:
     return entry.channel == Channel.PUSH and entry.reason == BAD_TOKEN and entry.attempt is not None
+
+
+def _begun(entry: suppress.Entry) -> datetime:
+    assert entry.attempt is not None
+    return entry.attempt.started_at
 
 
 def _turned(device: Device, entry: suppress.Entry) -> Device:

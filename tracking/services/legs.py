@@ -7,7 +7,7 @@ overtaken: its message is looked at again when it has ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -15,13 +15,16 @@ from uuid import UUID
 from django.db import transaction
 
 from tracking import store
+from tracking.models import Content
 from tracking.redact import ERASED
 from tracking.rows import Leg, MessageRow
-from tracking.services import route, suppress
+from tracking.services import consents, route
+from tracking.services.consents import Asked
 from tracking.services.record import DISPATCH, Record, Source
 from tracking.services.route import NoRoute, Route
 from tracking.statuses import Decision, Status
 
+BATCH, BATCHES = 500, 10  # messages in one transaction, and transactions in one look: the loop has other work, too
 LOOK_AGAIN = timedelta(seconds=2)  # at a leg that is due while the one before is being handed over
 _ENDED = (Status.FAILED, Status.BOUNCED)
 _OVER = (Decision.CANCEL, Decision.EXPIRE, Decision.REJECT)  # for the message, whatever way it might take
@@ -52,18 +55,30 @@ def after_receipts(work: Record) -> None:
     """As `after_failure`, of all messages; and where a leg that was given up arrived all the same, it is said."""
     rows = [row for row in work.messages.values() if row.fallbacks]
     after_failure(work, rows, source=_RECEIPT)
+    tell_double_deliveries(work, rows, source=_RECEIPT)
+
+
+def tell_double_deliveries(work: Record, rows: Iterable[MessageRow], *, source: Source) -> None:
+    """A receipt shows them, or the answer to a hand-over during which the leg before arrived."""
     for row in rows:
         before = work.before(row)
         if row.delivered_twice and not (before and before.delivered_twice):
             text = "a leg that was given up arrived all the same: the recipient may have the message twice"
-            work.note(row, key="delivered_twice", source=_RECEIPT, text=text)
+            work.note(row, key="delivered_twice", source=source, text=text)
 
 
-def take_overdue(limit: int = 500) -> int:
+def take_overdue() -> int:
     """Take the legs whose time has come while the one before has not delivered. How many were taken."""
-    due = store.overdue_legs(limit)
-    if not due:
-        return 0
+    taken = 0
+    for _ in range(BATCHES):
+        due = store.overdue_legs(BATCH)
+        taken += _take_each(due) if due else 0
+        if len(due) < BATCH:
+            break
+    return taken
+
+
+def _take_each(due: Sequence[store.LegKey]) -> int:
     with transaction.atomic():
         work = Record({key for key, _ in due})
         looked = [_take_due(work, key, number) for key, number in due]
@@ -124,17 +139,26 @@ def _take(work: Record, row: MessageRow, found: _Next, why: str, source: Source)
 def _next(row: MessageRow) -> _Next | str:
     """The next leg that can be taken, or why there is none."""
     passed = []
+    purpose = _purpose(row)
     for leg in row.legs:
         if leg.number <= row.leg:
             continue
         if leg.recipient == ERASED:
             passed.append(f"leg {leg.number} was passed over: its recipient was erased")
             continue
-        if suppress.suppressed(row.project_id, [(leg.channel, leg.recipient)]):
-            passed.append(f"leg {leg.number} was passed over: its recipient is on the suppression list")
+        asked = Asked(leg.channel, leg.recipient, purpose)
+        stopped = consents.stopped(row.project_id, [asked])
+        if asked in stopped:
+            why = stopped[asked] or "its recipient is on the suppression list"
+            passed.append(f"leg {leg.number} was passed over: {why}")
             continue
         try:
             return _Next(leg, route.choose(row.project_id, leg.channel, leg.provider or None), tuple(passed))
         except NoRoute as none:
             passed.append(f"leg {leg.number} was passed over: {none.detail}")
     return "; ".join(passed) or "no leg is left"
+
+
+def _purpose(row: MessageRow) -> str:
+    """Of a message that is just being written nobody knows it here: dispatch asks before it hands it over."""
+    return Content.objects.filter(pk=row.id).values_list("body__purpose", flat=True).first() or ""

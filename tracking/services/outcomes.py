@@ -49,6 +49,7 @@ def finish(outcomes: Sequence[Outcome]) -> None:
             if outcome.error and (due := _decide(work, row, outcome, outcome.error, policies[row.project_id])):
                 again[row.id] = due
         taken = legs.after_failure(work, [row for outcome, row, _ in known if outcome.error], source=DISPATCH)
+        legs.tell_double_deliveries(work, [row for _, row, _ in known], source=DISPATCH)
         switched = {row.id: row for _, row, _ in known if legs.wanted(row)}
         leases = [(outcome.handover.message_id, outcome.handover.token) for outcome in outcomes]
         ended = [lease for lease in leases if lease[0] not in again and lease[0] not in switched]

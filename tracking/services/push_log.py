@@ -1,12 +1,14 @@
 """Tracking logs for Pushwoosh's clients: asked for, made piece by piece by a task, read as a ZIP, gone after a day.
 
 Called by the API and the tasks. A piece is one short transaction and one row, so that a log of any size takes little
-memory, goes on after a crash where it was, and can be read on any machine. What a log holds is in its pieces alone:
-`forget` removes them with their log.
+memory, goes on after a crash where it was, and can be read on any machine. One process at a time works on all logs that
+are not done, a piece of each in turn: however many days are asked for, the other workers are free. What a log holds is
+in its pieces alone: `forget` removes them with their log.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import time
@@ -24,19 +26,24 @@ from django.db.models.functions import Cast
 
 from providers.base import Channel
 from tracking import ids, push_log
+from tracking.alone import alone
+from tracking.away import AWAY
 from tracking.models import Attempt, Content, Device, Event, LogState, Message, PushLog, PushLogPart, PushwooshSettings
 from tracking.push_log import Happened, Pushed
 from tracking.pushwoosh_schema import MAX_BYTES
 from tracking.schema import MAX_AHEAD, FieldError, Invalid
 from tracking.services.pushwoosh import META
 
+_logger = logging.getLogger(__name__)
+
+TASK = "tracking.tasks.push_log_slice"
 LOOKED_BACK = MAX_AHEAD + timedelta(days=7)  # a day's log has what happened on it to messages no older than this
 KEPT = timedelta(hours=24)
-STALE = timedelta(seconds=60)  # a worker that has written nothing for so long is gone
 FIRST_DAY = date(2020, 1, 1)  # before anything that can be on record
 CHUNK = 500  # messages in one transaction
 LARGE = 1_000_000  # lines; the file may then pass the 2 GiB of a simple ZIP
 _DAY = timedelta(days=1)
+_LOCK = (7103, 0)
 _FILE_TOKEN = re.compile(r"[\w-]{43}", re.ASCII)
 
 
@@ -44,8 +51,9 @@ class Unknown(Exception):
     """No such request of this project, or its log has expired."""
 
 
-def ask(project_id: int, day: date | None) -> PushLog:
-    """A new log, or the one of that day that is being made already. Without a day: today's, as far as it is.
+def ask(project_id: int, day: date | None) -> tuple[PushLog, bool]:
+    """A new log, or the one of that day that is being made already; and whether it is new. Without a day: today's, as
+    far as it is.
 
     Raises Invalid.
     """
@@ -55,9 +63,9 @@ def ask(project_id: int, day: date | None) -> PushLog:
         raise Invalid([FieldError("/date", f"must be a day from {FIRST_DAY} to today, in UTC")])
     found = PushLog.objects.filter(project_id=project_id, day=wanted, state=LogState.WORKING).first()
     if found is not None:
-        return found
+        return found, False
     now = datetime.now(UTC)
-    return PushLog.objects.create(
+    made = PushLog.objects.create(
         project_id=project_id,
         request_id=secrets.token_hex(16),
         file_token=secrets.token_urlsafe(32),
@@ -66,6 +74,7 @@ def ask(project_id: int, day: date | None) -> PushLog:
         worked_at=now,
         expires_at=now + KEPT,
     )
+    return made, True
 
 
 def find(project_id: int, request_id: str) -> PushLog:
@@ -84,20 +93,46 @@ def _begin(day: date) -> datetime:
 # --- made, by a task
 
 
-def work(log_id: int, *, seconds: float) -> bool:
-    """Go on with a log for so long; whether nothing is left for this task to do."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if _piece(log_id):
-            return True
-    return False
+def work(*, seconds: float) -> bool:
+    """Go on with the logs for so long. Whether something is left to do, which another process does not do already."""
+    until, broken = time.monotonic() + seconds, set[int]()
+    with alone(_LOCK) as mine:
+        if not mine:
+            return False
+        while keys := _working() - broken:
+            for key in sorted(keys):
+                if time.monotonic() >= until:
+                    return True
+                if not _try_piece(key):
+                    broken.add(key)
+    return bool(_working() - broken)  # asked again without the lock: whoever came meanwhile has left
 
 
-def _piece(log_id: int) -> bool:
+def _working() -> set[int]:
+    return set(PushLog.objects.filter(state=LogState.WORKING).values_list("pk", flat=True))
+
+
+def anything_to_do() -> bool:
+    return bool(_working())
+
+
+def _try_piece(key: int) -> bool:
+    """False: this log cannot be made now, and stops no other."""
+    try:
+        _piece(key)
+    except AWAY:
+        raise
+    except Exception:
+        _logger.exception("the tracking log %d cannot go on", key)
+        return False
+    return True
+
+
+def _piece(log_id: int) -> None:
     with transaction.atomic():
         log = PushLog.objects.select_for_update(skip_locked=True).filter(pk=log_id, state=LogState.WORKING).first()
-        if log is None:  # done, removed, or in another worker's hands
-            return True
+        if log is None:  # removed, or about to be
+            return
         end = ids.floor(_begin(log.day) + _DAY)
         found = list(
             Message.objects.filter(project_id=log.project_id, pk__gt=log.after, pk__lt=end)
@@ -116,7 +151,6 @@ def _piece(log_id: int) -> bool:
         if len(found) < CHUNK:
             log.state, log.expires_at = LogState.DONE, log.worked_at + KEPT
         log.save()
-        return log.state == LogState.DONE
 
 
 def _lines(log: PushLog, messages: Sequence[tuple[UUID, str, str]]) -> list[str]:
@@ -128,7 +162,8 @@ def _lines(log: PushLog, messages: Sequence[tuple[UUID, str, str]]) -> list[str]
     messages = [message for message in messages if message[0] in happened]
     bodies = _bodies(list(happened))
     hwids = _hwids(log.project_id, [to for key, to, _ in messages if not _ours(bodies.get(key, {}))])
-    application = PushwooshSettings.objects.values_list("application", flat=True).get(project_id=log.project_id)
+    settings = PushwooshSettings.objects.filter(project_id=log.project_id)
+    application = settings.values_list("application", flat=True).first() or ""
     found: list[str] = []
     for key, recipient, code in messages:
         body = bodies.get(key, {})
@@ -145,15 +180,19 @@ def _lines(log: PushLog, messages: Sequence[tuple[UUID, str, str]]) -> list[str]
 
 
 def _happened(keys: Sequence[UUID], since: datetime, until: datetime) -> dict[UUID, list[Happened]]:
-    """What happened to each on that day, and which of their attempts are followed by another, whenever."""
+    """What happened to each on that day, and which of their attempts are followed by another, whenever. Of a message
+    with a fallback, what happened to the push: the other legs went elsewhere."""
     among, found = {"message_id__in": keys, "message_id__range": (keys[0], keys[-1])}, defaultdict(list)
+    elsewhere = set(Attempt.objects.filter(leg__gt=0, **among).values_list("message_id", "number"))
     on_the_day = Q(occurred_at__gte=since, occurred_at__lt=until, kind__in=push_log.WORDS)
     events = Event.objects.filter(on_the_day | Q(kind__in=push_log.AGAIN), **among).values_list(
         *("message_id", "occurred_at", "kind", "attempt", "number", "machine", "failure", "bounce", "code", "text")
     )
     for key, at, kind, attempt, number, machine, failure, bounce, code, text in events:
+        if number is None and (key, attempt) in elsewhere:
+            continue
         found[key].append(Happened(at, kind, attempt or 0, number, machine, failure or bounce or "", code, text))
-    attempts = Attempt.objects.filter(started_at__gte=since, started_at__lt=until, **among)
+    attempts = Attempt.objects.filter(started_at__gte=since, started_at__lt=until, leg=0, **among)
     for key, at, number in attempts.values_list("message_id", "started_at", "number"):
         found[key].append(Happened(at, "", number))
     return found
@@ -174,12 +213,6 @@ def _ours(body: dict[str, Any]) -> dict[str, Any]:
 
 def _hwids(project_id: int, tokens: Collection[str]) -> dict[str, str]:
     return dict(Device.objects.filter(project_id=project_id, token__in=tokens).values_list("token", "hwid"))
-
-
-def abandoned() -> list[int]:
-    """Logs whose worker is gone."""
-    stale = datetime.now(UTC) - STALE
-    return list(PushLog.objects.filter(state=LogState.WORKING, worked_at__lt=stale).values_list("pk", flat=True))
 
 
 # --- read

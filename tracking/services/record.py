@@ -243,9 +243,9 @@ class Record:
             }
             for row, route in old
         ]
-        following = [(row, leg) for row, _ in old for leg in row.legs if leg.number == row.leg + 1 and leg.ttl]
-        dues = [(row.id, leg.number, self.now + timedelta(seconds=leg.ttl or 0)) for row, leg in following]
-        queued = [store.queue_row(row, self.now) for row, _ in wanted]
+        dues = [due for row, _ in old for due in row.due_legs(self.now)]
+        # a new one whose first leg was passed over may be scheduled
+        queued = [store.queue_row(row, max(row.extra.get("scheduled_at") or self.now, self.now)) for row, _ in wanted]
         return [store.taken_legs(taken), store.due_legs(dues), store.queued(queued)]
 
     def _changed_attempts(self, changed: Iterable[MessageRow]) -> list[tuple[AttemptRow, AttemptRow]]:

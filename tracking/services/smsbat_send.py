@@ -33,14 +33,13 @@ def send(sender: Sender, document: Any) -> dict[str, Any]:
     batch = None
     if right:
         batch = _submit(replace(sender, counted=True), right, answers)
-    for place, fault in enumerate(looked):
-        if isinstance(fault, Fault):
-            answers[place] = _rejected(fault)
-        if "error" in answers[place]:
-            answers[place] |= _echo(items[place])
-    if batch is None:
+    answers |= {place: _rejected(fault) for place, fault in enumerate(looked) if isinstance(fault, Fault)}
+    if batch is None:  # the first ones only may have an answer then
         first = answers[min(answers)]["error"]
         raise Faulty(Fault(first["code"], first["message"], first.get("field", "")))
+    for place, found in answers.items():
+        if "error" in found:
+            found |= _echo(items[place])
     return {"messagelistId": batch, "messages": [answers[place] for place in sorted(answers)]}
 
 
@@ -92,7 +91,7 @@ def _taken(asked: BatMessage, shape: dict[str, Any]) -> dict[str, Any]:
     answer = {
         "messageId": str(shape["id"]),
         "status": "failed" if shape["status"] == Status.FAILED else "accepted",
-        "parts": parts.count(asked.text).parts,
+        "parts": parts.billed(asked.channel, asked.text),
         "customerMessageId": asked.customer_message_id or None,
         "to": asked.to,
     }

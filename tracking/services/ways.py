@@ -76,7 +76,7 @@ def _way(row: MessageRow, leg: Leg) -> Way:
         provider=leg.provider,
         ttl=leg.ttl,
         due_at=leg.due_at,
-        taken_at=leg.taken_at,
+        taken_at=leg.taken_at if leg.number <= row.leg else None,  # one behind it was taken back
         status=folded.status if folded else NOT_USED,
         reason=folded.reason if folded else "",
         attempts=sum(attempt.leg == leg.number for attempt in row.tries),

@@ -141,8 +141,9 @@ class GetTrackingLog(Method):
         wanted = schema.parse(schema.TRACKING_LOG, json.loads(json.raw(request)))
         caller, _ = _caller(request, wanted.auth, Scope.READ)
         with transaction.atomic():
-            log = push_log.ask(caller.project_id, wanted.date)
-            jobs.later("tracking.tasks.push_log", log.pk)
+            log, new = push_log.ask(caller.project_id, wanted.date)
+            if new:
+                jobs.later(push_log.TASK)
         return answer({"request_id": log.request_id})
 
 
