@@ -14,8 +14,8 @@ from tracking.api import authentication
 from tracking.api.problems import Problem
 from tracking.models import Scope
 
-_WAIT = re.compile(r"/v1/notifications/([0-9a-fA-F-]{32,36})\Z")
-STREAM = "/v1/stream"
+_WAIT = re.compile(r"(?:/api)?/v1/notifications/([0-9a-fA-F-]{32,36})\Z")
+_STREAMS = ("/v1/stream", "/api/v1/stream")  # the second one from a proxy alone: web servers send to the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def asked(scope: Mapping[str, Any]) -> Asked:
 
 
 def _address(path: str) -> UUID | None:
-    if path == STREAM:
+    if path in _STREAMS:
         return None
     if match := _WAIT.match(path):
         try:
