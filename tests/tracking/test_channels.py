@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -371,6 +372,25 @@ def test_a_user_who_hides_receipts_is_in_no_list_count_or_status(client, project
     assert Message.objects.get().status == "sent"
     members.add(make_channel(project, users=[]), {"members": [{"user_id": "ben"}]})
     assert set(ChatMember.objects.filter(user__user_id="ben").values_list("hidden", flat=True)) == {True}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_hides_receipts_while_they_are_put_into_a_channel_is_hidden_there(project):
+    room = make_channel(project, users=[])
+
+    make_channel(project, users=["ben"])
+
+    def hide() -> None:
+        channels.change_user(project_id=project.pk, user_id="ben", document={"receipts_hidden": True})
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            members.add(room, {"members": [{"user_id": "ben"}]})
+            hidden = pool.submit(hide)
+            wait([hidden], timeout=1)  # for this transaction
+        hidden.result(20)
+    assert ChatMember.objects.get(channel=room).hidden
 
 
 def test_a_project_that_hides_receipts_tells_nobody(client, project):
