@@ -25,7 +25,7 @@ from tests.seeds.live import DOCUMENTS, ROOT, Live
 from tests.seeds.reading import NOTHING, read_whole
 from tracking.api import authentication
 from tracking.models import ApiKey, ChannelSettings, ChatMember, ChatUser, Message, Project
-from tracking.services import members, rollup
+from tracking.services import channels, members, rollup
 
 SDK = "@amityco/ts-sdk@6.35.3"
 CACHE = ROOT / ".seeds" / "socialplus"
@@ -370,6 +370,20 @@ def test_only_who_is_in_the_channel_may_ask(project):
     assert zoe.get(f"/api/v1/markers/messages?messageIds[]={message}").json()["contentMarkers"] == []
     stranger = log_in(make_project(), "ada")
     assert stranger.get(f"/api/v1/markers/messages/{message}/read-users").json()["code"] == 400400
+
+
+def test_nothing_is_told_of_a_closed_channel(project):
+    """Nor of its messages, and there may be another one of its id by now."""
+    (message,) = posted(project)
+    ada = log_in(project, "ada")
+    channels.delete(project_id=project.pk, key="room")
+    for again in (False, True):
+        if again:
+            make_channel(project, key="room", users=["ada"])
+        for path in (f"v5/messages/{message}", f"v1/markers/messages/{message}/read-users"):
+            assert ada.get(f"/api/{path}").json()["code"] == 400400, path
+        assert ada.get(f"/api/v5/messages/list?messageIds[]={message}").json()["messages"] == []
+        assert ada.get(f"/api/v1/markers/messages?messageIds[]={message}").json()["contentMarkers"] == []
 
 
 def test_a_session_may_do_what_its_key_may(project):

@@ -181,6 +181,8 @@ def place_of(visitor: Visitor, text: str) -> ChannelMessage:
     except ValueError:
         raise act.Missing from None
     place = channel_posts.find(visitor.user.project_id, key)
+    if place.channel.deleted_at:
+        raise act.Missing  # as the channel itself, and there may be another one of its id
     member_of(visitor, place.channel)
     return place
 
