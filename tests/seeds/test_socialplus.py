@@ -337,6 +337,18 @@ def test_messages_are_written_once_and_read_page_by_page(project):
         assert put(ada, "/api/v5/messages", wrong, "post").status_code in (400, 404, 422), wrong
 
 
+def test_what_cannot_be_asked_for_is_refused_and_not_left_out(project):
+    ada = log_in(project, "ada")
+    for query in ("dataType=image", "parentId=x", "hasFlags=true", "options[around]=x", "options[sortBy]=lastCreated"):
+        answer = ada.get(f"/api/v5/messages?messageFeedId=room&{query}")
+        assert (answer.status_code, answer.json()["code"]) == (400, 400000), query
+        assert query.partition("=")[0] in answer.json()["message"]
+    assert ada.get("/api/v5/messages", {"messageFeedId": "room", "options[token]": token(sortBy=1)}).status_code == 400
+    reply = {"messageFeedId": "room", "dataType": "text", "data": {"text": "Hi"}, "parentId": "x"}
+    assert put(ada, "/api/v5/messages", reply, "post").status_code == 400
+    assert not Message.objects.exists()
+
+
 # --- “Respect user privacy settings”, “Implement appropriate access controls”, “Consider user consent”
 
 
