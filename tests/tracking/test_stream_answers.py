@@ -118,6 +118,14 @@ def test_a_purged_message_is_told_as_such(project: Project) -> None:
     assert Asked(path, key, "wait=1").status == 404
 
 
+def test_a_parameter_that_comes_twice_counts_twice(project: Project) -> None:
+    key = make_key(project)
+    sent_on = Client(headers={"X-API-Key": key}).get("/v1/stream?channel=email&channel=sms&status=sent")
+    assert "channel=email%2Csms&status=sent&" in sent_on["Location"]
+    for query in ("channel=fax&channel=email", "channel=email&channel=fax", "last_event_id=1&last_event_id=2"):
+        assert Asked("/v1/stream", key, query).status == 400, query
+
+
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Basic eA=="}, {"x-api-key": "pr_x_y"}])
 def test_strangers_are_asked_for_a_key(project: Project, headers: dict[str, str]) -> None:
     answer = Asked("/v1/stream", **headers)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 from uuid import UUID
 
 from tracking import following, rate, ticket
@@ -40,7 +40,7 @@ def asked(scope: Mapping[str, Any]) -> Asked:
     if scope["method"] != "GET":
         raise Problem(405, "method-not-allowed", "This address takes GET.")
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    query = following.given(parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     permission = query.pop("ticket", None)
     if message_id is None and (last := headers.get("last-event-id")):
         query.setdefault("last_event_id", last)
