@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -24,8 +25,8 @@ from tests.builders import make_channel, make_channel_message, make_key, make_pr
 from tests.seeds.live import DOCUMENTS, ROOT, Live
 from tests.seeds.reading import NOTHING, read_whole
 from tracking.api import authentication
-from tracking.models import ApiKey, ChannelSettings, ChatMember, ChatUser, Message, Project
-from tracking.services import channels, members, rollup
+from tracking.models import ApiKey, ChannelSettings, ChatChannel, ChatMember, ChatUser, Message, Project
+from tracking.services import channels, chat_inbox, members, rollup
 
 SDK = "@amityco/ts-sdk@6.35.3"
 CACHE = ROOT / ".seeds" / "socialplus"
@@ -275,6 +276,7 @@ def test_reading_marks_what_is_there_and_what_comes_until_it_stops(project):
 
 def test_sync_tells_what_changed_once(project):
     (message,) = posted(project)
+    some_time_ago()
     ben = log_in(project, "ben")
     first = put(ben, "/api/v1/markers/sync", {"deviceLastSyncAt": "2026-01-01T00:00:00.000Z"}, "post").json()
     assert [each["feedId"] for each in first["feedMarkers"]] == ["room"]
@@ -284,8 +286,18 @@ def test_sync_tells_what_changed_once(project):
     put(ben, f"{FEEDS}/mark-delivering", {"messageId": message})
     again = put(ben, "/api/v1/markers/sync", {"deviceLastSyncAt": since}, "post").json()
     assert again["userFeedMarkers"][0]["deliveredToSegment"] == 1
+    some_time_ago()  # until then it is told again: something older might be committed late
+    last = put(ben, "/api/v1/markers/sync", {"deviceLastSyncAt": since}, "post").json()
+    since = last["userMarkers"][0]["lastSyncAt"][:23] + "Z"
+    assert put(ben, "/api/v1/markers/sync", {"deviceLastSyncAt": since}, "post").json()["feedMarkers"] == []
     for wrong in ("x", None, "0000-01-01"):
         assert put(ben, "/api/v1/markers/sync", {"deviceLastSyncAt": wrong}, "post").status_code == 400
+
+
+def some_time_ago() -> None:
+    """Whatever there is was changed long enough ago."""
+    for model in (ChatMember, ChatChannel):
+        model.objects.update(updated_at=F("updated_at") - chat_inbox.LATE)
 
 
 def test_the_other_addresses_of_the_sdk(project):
