@@ -4,7 +4,7 @@ that process. No ORM.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -48,6 +48,11 @@ class WaitQuery(_Query):
 
     wait: int = Field(0, ge=0, le=MAX_WAIT, description="seconds")
     status: Annotated[Status | None, Field(description="the one that the caller knows")] = None
+
+
+def given(query: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """A parameter that comes several times is as if its values were separated by commas."""
+    return {name: ",".join(values) for name, values in query.items()}
 
 
 def stream_query(given: Mapping[str, str]) -> StreamQuery:

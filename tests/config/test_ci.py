@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN_15 = "/usr/lib/postgresql/15/bin"
-PROGRAMS = ("python3", "git", "curl", "chromium", "php", "npm")  # that it would install: these are here
+PROGRAMS = ("python3", "git", "curl", "chromium", "php", "npm", "nginx")  # that it would install: these are here
 
 
 def program(path: Path, script: str) -> None:

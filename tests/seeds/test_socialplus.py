@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -24,8 +25,8 @@ from tests.builders import make_channel, make_channel_message, make_key, make_pr
 from tests.seeds.live import DOCUMENTS, ROOT, Live
 from tests.seeds.reading import NOTHING, read_whole
 from tracking.api import authentication
-from tracking.models import ApiKey, ChannelSettings, ChatMember, ChatUser, Message, Project
-from tracking.services import members, rollup
+from tracking.models import ApiKey, ChannelSettings, ChatChannel, ChatMember, ChatUser, Message, Project
+from tracking.services import channels, chat_inbox, members, rollup
 
 SDK = "@amityco/ts-sdk@6.35.3"
 CACHE = ROOT / ".seeds" / "socialplus"
@@ -275,6 +276,7 @@ def test_reading_marks_what_is_there_and_what_comes_until_it_stops(project):
 
 def test_sync_tells_what_changed_once(project):
     (message,) = posted(project)
+    some_time_ago()
     ben = log_in(project, "ben")
     first = put(ben, "/api/v1/markers/sync", {"deviceLastSyncAt": "2026-01-01T00:00:00.000Z"}, "post").json()
     assert [each["feedId"] for each in first["feedMarkers"]] == ["room"]
@@ -284,8 +286,18 @@ def test_sync_tells_what_changed_once(project):
     put(ben, f"{FEEDS}/mark-delivering", {"messageId": message})
     again = put(ben, "/api/v1/markers/sync", {"deviceLastSyncAt": since}, "post").json()
     assert again["userFeedMarkers"][0]["deliveredToSegment"] == 1
+    some_time_ago()  # until then it is told again: something older might be committed late
+    last = put(ben, "/api/v1/markers/sync", {"deviceLastSyncAt": since}, "post").json()
+    since = last["userMarkers"][0]["lastSyncAt"][:23] + "Z"
+    assert put(ben, "/api/v1/markers/sync", {"deviceLastSyncAt": since}, "post").json()["feedMarkers"] == []
     for wrong in ("x", None, "0000-01-01"):
         assert put(ben, "/api/v1/markers/sync", {"deviceLastSyncAt": wrong}, "post").status_code == 400
+
+
+def some_time_ago() -> None:
+    """Whatever there is was changed long enough ago."""
+    for model in (ChatMember, ChatChannel):
+        model.objects.update(updated_at=F("updated_at") - chat_inbox.LATE)
 
 
 def test_the_other_addresses_of_the_sdk(project):
@@ -337,6 +349,18 @@ def test_messages_are_written_once_and_read_page_by_page(project):
         assert put(ada, "/api/v5/messages", wrong, "post").status_code in (400, 404, 422), wrong
 
 
+def test_what_cannot_be_asked_for_is_refused_and_not_left_out(project):
+    ada = log_in(project, "ada")
+    for query in ("dataType=image", "parentId=x", "hasFlags=true", "options[around]=x", "options[sortBy]=lastCreated"):
+        answer = ada.get(f"/api/v5/messages?messageFeedId=room&{query}")
+        assert (answer.status_code, answer.json()["code"]) == (400, 400000), query
+        assert query.partition("=")[0] in answer.json()["message"]
+    assert ada.get("/api/v5/messages", {"messageFeedId": "room", "options[token]": token(sortBy=1)}).status_code == 400
+    reply = {"messageFeedId": "room", "dataType": "text", "data": {"text": "Hi"}, "parentId": "x"}
+    assert put(ada, "/api/v5/messages", reply, "post").status_code == 400
+    assert not Message.objects.exists()
+
+
 # --- “Respect user privacy settings”, “Implement appropriate access controls”, “Consider user consent”
 
 
@@ -370,6 +394,20 @@ def test_only_who_is_in_the_channel_may_ask(project):
     assert zoe.get(f"/api/v1/markers/messages?messageIds[]={message}").json()["contentMarkers"] == []
     stranger = log_in(make_project(), "ada")
     assert stranger.get(f"/api/v1/markers/messages/{message}/read-users").json()["code"] == 400400
+
+
+def test_nothing_is_told_of_a_closed_channel(project):
+    """Nor of its messages, and there may be another one of its id by now."""
+    (message,) = posted(project)
+    ada = log_in(project, "ada")
+    channels.delete(project_id=project.pk, key="room")
+    for again in (False, True):
+        if again:
+            make_channel(project, key="room", users=["ada"])
+        for path in (f"v5/messages/{message}", f"v1/markers/messages/{message}/read-users"):
+            assert ada.get(f"/api/{path}").json()["code"] == 400400, path
+        assert ada.get(f"/api/v5/messages/list?messageIds[]={message}").json()["messages"] == []
+        assert ada.get(f"/api/v1/markers/messages?messageIds[]={message}").json()["contentMarkers"] == []
 
 
 def test_a_session_may_do_what_its_key_may(project):

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -106,11 +107,15 @@ class Told(NamedTuple):
 class Stream:
     """A connection to /v1/stream, read by hand: what has come so far is in `told`."""
 
-    def __init__(self, port: int, key: str, query: str = "", last: int | None = None) -> None:
+    def __init__(
+        self, port: int, key: str, query: str = "", last: int | None = None, *, context: ssl.SSLContext | None = None
+    ) -> None:
         self.told: list[Told] = []
         self.last = last
         self.status = 0
         self._socket = socket.create_connection(("127.0.0.1", port), 30)
+        if context:
+            self._socket = context.wrap_socket(self._socket, server_hostname="127.0.0.1")
         resume = "" if last is None else f"Last-Event-ID: {last}\r\n"
         head = f"GET /v1/stream{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n{resume}\r\n"
         self._socket.sendall(head.encode())

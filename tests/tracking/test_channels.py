@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.builders import make_account, make_channel, make_channel_message, make_key, make_message, make_project
-from tracking.models import ChannelMessage, ChannelSettings, ChatChannel, ChatMember, Event, Message, QueueRow
-from tracking.services import channel_receipts, channels, markers, members
+from tracking.models import (
+    ChannelMessage,
+    ChannelSettings,
+    ChatChannel,
+    ChatMember,
+    ChatUser,
+    Event,
+    Message,
+    QueueRow,
+)
+from tracking.services import channel_receipts, channels, chat_inbox, markers, members
 
 pytestmark = pytest.mark.django_db
 
@@ -155,6 +166,26 @@ def test_a_user_in_an_address_who_cannot_be_one_is_named(client, project, user):
         response = call(client, method, path, {"membership": "member"})
         assert response.status_code == 422
         assert [error["pointer"] for error in response.json()["errors"]] == ["/user_id"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_that_is_committed_late_is_not_missed(project):
+    """A device asks for what changed while a message is being posted that is older than the newest one."""
+    slow, quick = (make_channel(project, users=["ben"]) for _ in range(2))
+    ben, since = ChatUser.objects.get(), datetime.now(UTC)
+
+    def meanwhile() -> chat_inbox.Changes:
+        make_channel_message(quick)
+        found = chat_inbox.changed_since(ben, since)
+        connection.close()
+        return found
+
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        make_channel_message(slow)
+        first = pool.submit(meanwhile).result(20)
+    assert [member.channel for member in first.members] == [quick]
+    then = chat_inbox.changed_since(ben, first.until)
+    assert slow in [member.channel for member in then.members]
 
 
 # --- messages
@@ -371,6 +402,25 @@ def test_a_user_who_hides_receipts_is_in_no_list_count_or_status(client, project
     assert Message.objects.get().status == "sent"
     members.add(make_channel(project, users=[]), {"members": [{"user_id": "ben"}]})
     assert set(ChatMember.objects.filter(user__user_id="ben").values_list("hidden", flat=True)) == {True}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_hides_receipts_while_they_are_put_into_a_channel_is_hidden_there(project):
+    room = make_channel(project, users=[])
+
+    make_channel(project, users=["ben"])
+
+    def hide() -> None:
+        channels.change_user(project_id=project.pk, user_id="ben", document={"receipts_hidden": True})
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            members.add(room, {"members": [{"user_id": "ben"}]})
+            hidden = pool.submit(hide)
+            wait([hidden], timeout=1)  # for this transaction
+        hidden.result(20)
+    assert ChatMember.objects.get(channel=room).hidden
 
 
 def test_a_project_that_hides_receipts_tells_nobody(client, project):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # DRF's views import this module
     from rest_framework.views import APIView
 
 KEPT = 2.0  # seconds
+CHALLENGE = 'Bearer realm="postroom"'  # what WWW-Authenticate asks for
 KEPT_KEYS = 10_000  # more are not expected; the store is emptied then
 
 
@@ -73,7 +74,7 @@ class KeyAuthentication(BaseAuthentication):
         return caller, caller
 
     def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="postroom"'
+        return CHALLENGE
 
 
 def presented(authorization: str | None, x_api_key: str | None) -> str | None:

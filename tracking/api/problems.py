@@ -54,6 +54,10 @@ def unavailable(detail: str) -> HttpResponse:
     return answer(problem.document(503, "unavailable", detail), {"Retry-After": RETRY_AFTER})
 
 
+def purged() -> Problem:
+    return Problem(410, "purged", "This notification is older than what is kept.")
+
+
 def not_found() -> HttpResponse:
     """The same for what is not there and for what belongs to another project."""
     return answer(problem.document(404, "not-found", "There is nothing at this address."))

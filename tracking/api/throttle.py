@@ -33,12 +33,15 @@ class Limited(Protocol):
 
 def standing(request: HttpRequest, caller: Limited) -> rate.Standing | None:
     """One more request of this caller's. None: it has no limit (0)."""
-    limit = settings.RATE_LIMIT if caller.rate_limit is None else caller.rate_limit
-    if not limit:
-        return None
-    found = rate.take(caller.rate_key, limit)
+    found = count(caller)
     setattr(request, _STANDING, found)
     return found
+
+
+def count(caller: Limited) -> rate.Standing | None:
+    """The same, where no Django request is at hand: `headers` go with the answer."""
+    limit = settings.RATE_LIMIT if caller.rate_limit is None else caller.rate_limit
+    return rate.take(caller.rate_key, limit) if limit else None
 
 
 class PerKey(BaseThrottle):
@@ -62,8 +65,12 @@ def retry_after(error: APIException) -> str:
 
 
 def add_headers(request: HttpRequest, response: HttpResponseBase) -> None:
-    found: rate.Standing | None = getattr(request, _STANDING, None)
-    if found is not None:
-        response.headers["X-RateLimit-Limit"] = str(found.limit)
-        response.headers["X-RateLimit-Remaining"] = str(found.remaining)
-        response.headers["X-RateLimit-Reset"] = str(found.reset)
+    for name, value in headers(getattr(request, _STANDING, None)).items():
+        response.headers[name] = value
+
+
+def headers(found: rate.Standing | None) -> dict[str, str]:
+    if found is None:
+        return {}
+    numbers = {"Limit": found.limit, "Remaining": found.remaining, "Reset": found.reset}
+    return {f"X-RateLimit-{name}": str(number) for name, number in numbers.items()}

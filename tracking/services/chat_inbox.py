@@ -18,6 +18,7 @@ from tracking.services.markers import Moved, Reach
 
 MILLISECOND = timedelta(milliseconds=1)  # clients' clocks know no less
 CHANGES = 100  # channels in one answer
+LATE = timedelta(seconds=5)  # how long after its time a change may be committed: so long it is told again
 
 
 class Unread(NamedTuple):
@@ -54,7 +55,8 @@ def unread(user: ChatUser) -> Unread:
 
 
 def changed_since(user: ChatUser, since: datetime) -> Changes:
-    """The channels in which anything moved since then, the earliest change first."""
+    """The channels in which anything moved since then, the earliest change first. None is missed, however late it was
+    committed; what is younger than LATE comes again."""
     # a client knows a time to the millisecond: what happened within it was answered with it
     edge = since.replace(microsecond=since.microsecond // 1000 * 1000) + MILLISECOND
     found = list(
@@ -64,7 +66,8 @@ def changed_since(user: ChatUser, since: datetime) -> Changes:
         .filter(Q(updated_at__gte=edge) | Q(channel__updated_at__gte=edge))
         .order_by("changed", "pk")[:CHANGES]
     )
-    return Changes(found, found[-1].changed if found else since)
+    sure = min(found[-1].changed, datetime.now(UTC) - LATE) if found else since
+    return Changes(found, max(sure, since))
 
 
 def start_reading(members: Collection[ChatMember]) -> list[Moved]:

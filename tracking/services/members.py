@@ -54,22 +54,24 @@ def put(channel: ChatChannel, wanted: Sequence[NewMember]) -> list[ChatMember]:
 
 
 def _users(project_id: int, wanted: Sequence[NewMember]) -> dict[str, ChatUser]:
-    now = datetime.now(UTC)
-    named = [each for each in wanted if each.display_name is not None]
-    plain = [each for each in wanted if each.display_name is None]
-    rows = [ChatUser(project_id=project_id, user_id=each.user_id) for each in plain]
+    """Made where there are none. They stay locked: who hides their receipts now waits, and then finds a new member."""
+    rows = [ChatUser(project_id=project_id, user_id=each.user_id) for each in wanted]
     ChatUser.objects.bulk_create(rows, ignore_conflicts=True)
+    ids = [each.user_id for each in wanted]
+    found = ChatUser.objects.filter(project_id=project_id, user_id__in=ids).order_by("pk")
+    users = {user.user_id: user for user in found.select_for_update(no_key=True)}
+    now = datetime.now(UTC)
     ChatUser.objects.bulk_create(
         [
-            ChatUser(project_id=project_id, user_id=each.user_id, display_name=each.display_name or "", updated_at=now)
-            for each in named
+            ChatUser(project_id=project_id, user_id=each.user_id, display_name=each.display_name, updated_at=now)
+            for each in wanted
+            if each.display_name is not None
         ],
         update_conflicts=True,
         unique_fields=["project", "user_id"],
         update_fields=["display_name", "updated_at"],
     )
-    ids = [each.user_id for each in wanted]
-    return {user.user_id: user for user in ChatUser.objects.filter(project_id=project_id, user_id__in=ids)}
+    return users
 
 
 def find(channel: ChatChannel, user_id: str) -> ChatMember:

@@ -11,9 +11,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.http import HttpResponse
+from rest_framework.exceptions import Throttled
 
 from tracking import following, middleware, problem
-from tracking.api import json, problems
+from tracking.api import json, problems, throttle
+from tracking.api.authentication import CHALLENGE
 from tracking.api.stream.asked import Asked, asked
 from tracking.api.stream.client import Client, Gone, Message
 from tracking.api.stream.database import ask
@@ -28,6 +30,11 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 5.0  # for which the first clients wait for the database
 HEALTH = "/healthz"
+_HEADERS = (
+    (401, "WWW-Authenticate", CHALLENGE),
+    (405, "Allow", "GET"),
+    (429, "Retry-After", problems.RETRY_AFTER),
+)
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -61,11 +68,18 @@ class Application:
             if scope["path"] == HEALTH:
                 await client.answer(200, {"Content-Type": json.MEDIA_TYPE}, b'{"status": "ok"}')
                 return
-            await self._serve(await ask(asked, scope), client)
+            wish = await ask(asked, scope)
+            client.headers = throttle.headers(wish.standing)
+            if wish.standing and not wish.standing.allowed:
+                raise Throttled(wish.standing.wait)
+            await self._serve(wish, client)
         except Gone:
             log.debug("a client that took nothing was given up")
         except Exception as error:
             answer = _told(error)
+            if client.started:  # it connects again, and hears then what is wrong
+                log.info("a stream was broken off: %s", error)
+                return
             await client.answer(answer.status_code, dict(answer.items()), answer.content)
         finally:
             client.close()
@@ -114,6 +128,7 @@ def _told(error: Exception) -> HttpResponse:
     if answer is None:
         log.error("a stream failed", exc_info=error)
         answer = problems.answer(problem.document(500, "failed", problems.BY_STATUS[500][1]))
-    if answer.status_code == 429:
-        answer["Retry-After"] = problems.RETRY_AFTER
+    for status, name, value in _HEADERS:
+        if answer.status_code == status:
+            answer.setdefault(name, value)
     return answer

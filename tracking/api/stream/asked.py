@@ -6,16 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 from uuid import UUID
 
-from tracking import following, ticket
-from tracking.api import authentication
+from tracking import following, rate, ticket
+from tracking.api import authentication, throttle
 from tracking.api.problems import Problem
 from tracking.models import Scope
 
-_WAIT = re.compile(r"/v1/notifications/([0-9a-fA-F-]{32,36})\Z")
-STREAM = "/v1/stream"
+_WAIT = re.compile(r"(?:/api)?/v1/notifications/([0-9a-fA-F-]{32,36})\Z")
+_STREAMS = ("/v1/stream", "/api/v1/stream")  # the second one from a proxy alone: web servers send to the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Asked:
     caller: ticket.Ticket
     message_id: UUID | None  # of a long poll; None: a stream is wanted
     query: Mapping[str, str]
+    standing: rate.Standing | None = None  # None: without a limit, or counted by the web process that gave the ticket
 
     def stream(self) -> following.StreamQuery:
         """Raises BadQuery."""
@@ -39,15 +40,18 @@ def asked(scope: Mapping[str, Any]) -> Asked:
     if scope["method"] != "GET":
         raise Problem(405, "method-not-allowed", "This address takes GET.")
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-    caller = _caller(query.pop("ticket", None), headers)
+    query = following.given(parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    permission = query.pop("ticket", None)
     if message_id is None and (last := headers.get("last-event-id")):
         query.setdefault("last_event_id", last)
-    return Asked(caller, message_id, query)
+    if permission is not None:
+        return Asked(_holder(permission), message_id, query)
+    caller = _caller(headers)
+    return Asked(ticket.Ticket(caller.project_id, caller.prefix), message_id, query, throttle.count(caller))
 
 
 def _address(path: str) -> UUID | None:
-    if path == STREAM:
+    if path in _STREAMS:
         return None
     if match := _WAIT.match(path):
         try:
@@ -57,16 +61,18 @@ def _address(path: str) -> UUID | None:
     raise Problem(404, "not-found", "There is nothing at this address.")
 
 
-def _caller(permission: str | None, headers: Mapping[str, str]) -> ticket.Ticket:
-    if permission is not None:
-        found = ticket.read(permission)
-        if found is None:
-            raise Problem(401, "unauthenticated", "The ticket is not valid any more: ask at the first address again.")
-        return found
+def _holder(permission: str) -> ticket.Ticket:
+    found = ticket.read(permission)
+    if found is None:
+        raise Problem(401, "unauthenticated", "The ticket is not valid any more: ask at the first address again.")
+    return found
+
+
+def _caller(headers: Mapping[str, str]) -> authentication.Caller:
     key = authentication.presented(headers.get("authorization"), headers.get("x-api-key"))
     caller = None if key is None else authentication.caller_of(key)
     if caller is None:
         raise Problem(401, "unauthenticated", "A valid API key is needed: `Authorization: Bearer <key>`.")
     if Scope.READ not in caller.scopes:
         raise Problem(403, "missing-scope", "The API key lacks the scope `read`.")
-    return ticket.Ticket(caller.project_id, caller.prefix)
+    return caller

@@ -18,13 +18,17 @@ class Client:
     def __init__(self, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
         self._receive, self._send = receive, send
         self._watch: asyncio.Task[None] | None = None
+        self.headers: dict[str, str] = {}  # that go with the answer, whatever it is
+        self.started = False
 
     async def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         await self.start(status, {**headers, "Content-Length": str(len(body))})
         await self._send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        self.started = True
+        both = {**headers, **self.headers}
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in both.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
 
     async def tell(self, body: bytes) -> None:

@@ -46,9 +46,16 @@ class Tail(threading.Thread):
                     listener.close()
             except AWAY as error:
                 log.warning("the stream process lost the database: %s", error)
-                connection.close()
-                time.sleep(LOOK_EVERY)
+                self._pause()
+            except Exception:  # without this thread every stream is silent, and nobody starts it again
+                log.exception("the stream process goes on after an error")
+                self._pause()
         connection.close()
+
+    @staticmethod
+    def _pause() -> None:
+        connection.close()
+        time.sleep(LOOK_EVERY)
 
     def stop(self) -> None:
         self._stopping = True

@@ -40,7 +40,7 @@ class Stream(views.View):
     }
 
     def get(self, request: Request) -> HttpResponse:
-        given = request.query_params.dict()
+        given = following.given(dict(request.query_params.lists()))
         if last := request.META.get("HTTP_LAST_EVENT_ID"):
             given.setdefault("last_event_id", last)
         if TICKET not in given:
@@ -61,7 +61,7 @@ class Notification(views.Notification):
     def get(self, request: Request, notification: str) -> HttpResponse:
         if "wait" not in request.query_params:
             return super().get(request, notification)
-        given = request.query_params.dict()
+        given = following.given(dict(request.query_params.lists()))
         if TICKET not in given:
             following.wait_query(given)
         return elsewhere(self.caller(request), f"/v1/notifications/{_key(notification)}", given)

@@ -38,6 +38,7 @@ UNSUPPORTED = (
     "includeTags[]",
     "excludeTags",
     "excludeTags[]",
+    "dataType",
     "hasFlags",
     "parentId",
     "options[around]",
@@ -114,7 +115,10 @@ class Messages(View):
         channel, _ = channel_of(self.visitor(request), query.get("messageFeedId", ""))
         asked = token_of(request)
         limit = limit_of(asked.get("limit", query.get("options[limit]")))
-        ascending = asked.get("sortBy", query.get("options[sortBy]")) == "segmentAsc"
+        sort = asked.get("sortBy", query.get("options[sortBy]")) or "segmentDesc"
+        if sort not in ("segmentAsc", "segmentDesc"):
+            raise WireError(400, BAD_REQUEST, "options[sortBy] must be segmentAsc or segmentDesc")
+        ascending = sort == "segmentAsc"
         edge = _number(asked.get("edge"))
         start = {"after": edge or 0} if ascending else {"before": edge}
         rows = channel_posts.newest(channel, **start, limit=limit + 1)
@@ -181,6 +185,8 @@ def place_of(visitor: Visitor, text: str) -> ChannelMessage:
     except ValueError:
         raise act.Missing from None
     place = channel_posts.find(visitor.user.project_id, key)
+    if place.channel.deleted_at:
+        raise act.Missing  # as the channel itself, and there may be another one of its id
     member_of(visitor, place.channel)
     return place
 
@@ -233,6 +239,8 @@ def _document(visitor: Visitor, wanted: dict[str, Any]) -> dict[str, Any]:
     kind, data = wanted.get("dataType") or "text", wanted.get("data")
     if kind not in ("text", "custom") or not isinstance(data, dict):
         raise WireError(400, BAD_REQUEST, "dataType must be text or custom, and data an object")
+    if wanted.get("parentId"):
+        raise WireError(400, BAD_REQUEST, "parentId is not supported here: there are no replies")
     return {
         "user_id": visitor.user.user_id,
         "content": {"text": data.get("text", "")} if kind == "text" else {"data": data},
