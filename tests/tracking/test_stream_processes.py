@@ -18,7 +18,6 @@ from tests.builders import make_account, make_key, make_project
 from tests.tracking.lives import fail, queue_message
 from tests.tracking.streaming import Servers, Stream, Told, until
 from tracking.models import ApiKey, Follower, Project
-from tracking.services import keys
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
@@ -196,32 +195,6 @@ def test_a_revoked_key_and_a_limit_end_streams(tmp_path: Path, project: Project)
         assert servers.stream.stop() < 6, "SIGTERM ends open streams"
     finally:
         servers.close()
-
-
-def test_both_processes_count_the_requests_of_a_key(servers: Servers, project: Project) -> None:
-    key = keys.create(project=project, name="slow", rate_limit=3)
-    path = f"/v1/notifications/{queue_message(project, make_account(project))}?wait=0"
-    until(lambda: time.time() % 60 < 50)  # all of it within one minute of the clock
-    assert get(servers.url + path, key).headers["X-RateLimit-Remaining"] == "1"  # sent on: two requests
-    assert get(servers.stream_url + path, key).headers["X-RateLimit-Remaining"] == "0"
-    ticket = ticket_of(servers, project)
-    for answer in (
-        get(servers.stream_url + path, key),
-        get(f"{servers.stream_url}/v1/stream", key),
-        get(servers.url + path, key),
-    ):
-        assert answer.status_code == 429 and answer.json()["type"] == "urn:postroom:rate-limited"
-        assert 1 <= int(answer.headers["Retry-After"]) <= 60
-        assert (answer.headers["X-RateLimit-Limit"], answer.headers["X-RateLimit-Remaining"]) == ("3", "0")
-    answers = [requests.get(f"{servers.stream_url}{path}&ticket={ticket}", timeout=10) for _ in range(2)]
-    assert [answer.status_code for answer in answers] == [200, 429], "a ticket is no way around the limit"
-
-
-def ticket_of(servers: Servers, project: Project) -> str:
-    """Of another key, which has one request left after it."""
-    key = keys.create(project=project, name="other", rate_limit=2)
-    sent_on = get(f"{servers.url}/v1/stream", key, allow_redirects=False)
-    return sent_on.headers["Location"].partition("ticket=")[2]
 
 
 def admitted(servers: Servers, key: str) -> bool:

@@ -1,5 +1,5 @@
-"""The rate limit of a key. DRF asks PerKey (settings), interfaces that find the key elsewhere call `standing`, the
-stream process `counted`; the middleware writes the headers of the answers.
+"""The rate limit of a key. DRF asks PerKey (settings), interfaces that find the key elsewhere call `standing`, and the
+middleware writes the headers of the answers.
 """
 
 from __future__ import annotations
@@ -31,15 +31,12 @@ class Limited(Protocol):
     def rate_limit(self) -> int | None: ...  # requests a minute; None: RATE_LIMIT
 
 
-def counted(caller: Limited) -> rate.Standing | None:
+def standing(request: HttpRequest, caller: Limited) -> rate.Standing | None:
     """One more request of this caller's. None: it has no limit (0)."""
     limit = settings.RATE_LIMIT if caller.rate_limit is None else caller.rate_limit
-    return rate.take(caller.rate_key, limit) if limit else None
-
-
-def standing(request: HttpRequest, caller: Limited) -> rate.Standing | None:
-    """The same, and the request's answer tells it."""
-    found = counted(caller)
+    if not limit:
+        return None
+    found = rate.take(caller.rate_key, limit)
     setattr(request, _STANDING, found)
     return found
 
@@ -64,13 +61,9 @@ def retry_after(error: APIException) -> str:
     return str(math.ceil(getattr(error, "wait", None) or 1))
 
 
-def headers(found: rate.Standing | None) -> dict[str, str]:
-    if found is None:
-        return {}
-    told = {"Limit": found.limit, "Remaining": found.remaining, "Reset": found.reset}
-    return {f"X-RateLimit-{name}": str(value) for name, value in told.items()}
-
-
 def add_headers(request: HttpRequest, response: HttpResponseBase) -> None:
-    for name, value in headers(getattr(request, _STANDING, None)).items():
-        response.headers[name] = value
+    found: rate.Standing | None = getattr(request, _STANDING, None)
+    if found is not None:
+        response.headers["X-RateLimit-Limit"] = str(found.limit)
+        response.headers["X-RateLimit-Remaining"] = str(found.remaining)
+        response.headers["X-RateLimit-Reset"] = str(found.reset)

@@ -11,11 +11,9 @@ from uuid import UUID
 
 from django.conf import settings
 from django.http import HttpResponse
-from rest_framework.exceptions import Throttled
 
 from tracking import following, middleware, problem
-from tracking.api import json, problems, throttle
-from tracking.api.authentication import Caller
+from tracking.api import json, problems
 from tracking.api.stream.asked import Asked, asked
 from tracking.api.stream.client import Client, Gone, Message
 from tracking.api.stream.database import ask
@@ -24,6 +22,7 @@ from tracking.api.stream.poll import listener_of as poller_of
 from tracking.api.stream.poll import poll
 from tracking.api.stream.tail import Tail
 from tracking.api.stream.telling import listener_of, tell
+from tracking.ticket import Ticket
 
 log = logging.getLogger(__name__)
 
@@ -72,21 +71,18 @@ class Application:
             client.close()
 
     async def _serve(self, wish: Asked, client: Client) -> None:
-        client.headers = throttle.headers(wish.standing)
-        if wish.standing is not None and not wish.standing.allowed:
-            raise Throttled(wish.standing.wait)
         if wish.message_id is None:
             await self._stream(wish.caller, wish.stream(), client)
         else:
             await self._poll(wish.caller, wish.message_id, wish.wait(), client)
 
-    async def _stream(self, caller: Caller, query: following.StreamQuery, client: Client) -> None:
+    async def _stream(self, caller: Ticket, query: following.StreamQuery, client: Client) -> None:
         with self._counted(caller.prefix):
             await self._started()
             listener = listener_of(caller.project_id, caller.prefix, query)
             await tell(self.hub, listener, client, query.last_event_id)
 
-    async def _poll(self, caller: Caller, message_id: UUID, query: following.WaitQuery, client: Client) -> None:
+    async def _poll(self, caller: Ticket, message_id: UUID, query: following.WaitQuery, client: Client) -> None:
         with self._counted(caller.prefix):
             await self._started()
             listener = poller_of(caller, message_id)
@@ -118,6 +114,6 @@ def _told(error: Exception) -> HttpResponse:
     if answer is None:
         log.error("a stream failed", exc_info=error)
         answer = problems.answer(problem.document(500, "failed", problems.BY_STATUS[500][1]))
-    if answer.status_code == 429 and "Retry-After" not in answer:
+    if answer.status_code == 429:
         answer["Retry-After"] = problems.RETRY_AFTER
     return answer

@@ -9,9 +9,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from tracking import following, rate, ticket
-from tracking.api import authentication, throttle
-from tracking.api.authentication import Caller
+from tracking import following, ticket
+from tracking.api import authentication
 from tracking.api.problems import Problem
 from tracking.models import Scope
 
@@ -21,8 +20,7 @@ STREAM = "/v1/stream"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    caller: Caller
-    standing: rate.Standing | None  # None: the key has no limit
+    caller: ticket.Ticket
     message_id: UUID | None  # of a long poll; None: a stream is wanted
     query: Mapping[str, str]
 
@@ -36,7 +34,7 @@ class Asked:
 
 
 def asked(scope: Mapping[str, Any]) -> Asked:
-    """Reads the database, and counts the request. Raises Problem (400, 401, 403, 404, 405)."""
+    """Reads the database where a key is shown instead of a ticket. Raises Problem (400, 401, 403, 404, 405)."""
     message_id = _address(scope["path"])
     if scope["method"] != "GET":
         raise Problem(405, "method-not-allowed", "This address takes GET.")
@@ -45,7 +43,7 @@ def asked(scope: Mapping[str, Any]) -> Asked:
     caller = _caller(query.pop("ticket", None), headers)
     if message_id is None and (last := headers.get("last-event-id")):
         query.setdefault("last_event_id", last)
-    return Asked(caller, throttle.counted(caller), message_id, query)
+    return Asked(caller, message_id, query)
 
 
 def _address(path: str) -> UUID | None:
@@ -59,17 +57,16 @@ def _address(path: str) -> UUID | None:
     raise Problem(404, "not-found", "There is nothing at this address.")
 
 
-def _caller(permission: str | None, headers: Mapping[str, str]) -> Caller:
+def _caller(permission: str | None, headers: Mapping[str, str]) -> ticket.Ticket:
     if permission is not None:
         found = ticket.read(permission)
-        caller = None if found is None else authentication.caller_of_prefix(found.prefix)
-        if found is None or caller is None or caller.project_id != found.project_id:
+        if found is None:
             raise Problem(401, "unauthenticated", "The ticket is not valid any more: ask at the first address again.")
-        return caller
+        return found
     key = authentication.presented(headers.get("authorization"), headers.get("x-api-key"))
     caller = None if key is None else authentication.caller_of(key)
     if caller is None:
         raise Problem(401, "unauthenticated", "A valid API key is needed: `Authorization: Bearer <key>`.")
     if Scope.READ not in caller.scopes:
         raise Problem(403, "missing-scope", "The API key lacks the scope `read`.")
-    return caller
+    return ticket.Ticket(caller.project_id, caller.prefix)

@@ -16,7 +16,6 @@ class Gone(Exception):
 
 class Client:
     def __init__(self, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
-        self.headers: Mapping[str, str] = {}  # of whatever it is answered
         self._receive, self._send = receive, send
         self._watch: asyncio.Task[None] | None = None
 
@@ -25,8 +24,7 @@ class Client:
         await self._send({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
-        told = {**headers, **self.headers}
-        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in told.items()]
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
 
     async def tell(self, body: bytes) -> None:

@@ -8,8 +8,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from tracking import following
-from tracking.api.authentication import Caller
+from tracking import following, ticket
 from tracking.api.stream.database import ask
 from tracking.api.stream.hub import Hub, Listener
 from tracking.services import act, lookup, stream
@@ -34,7 +33,7 @@ async def poll(hub: Hub, listener: Listener, message_id: UUID, query: following.
         hub.leave(listener)
 
 
-def listener_of(caller: Caller, message_id: UUID) -> Listener:
+def listener_of(caller: ticket.Ticket, message_id: UUID) -> Listener:
     return Listener(caller.project_id, caller.prefix, stream.Filter(messages=frozenset([message_id])))
 
 
