@@ -27,6 +27,13 @@ log = logging.getLogger(__name__)
 
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")  # one transparent pixel
 _EVENTS = {"received": FactKind.DELIVERED, "opened": FactKind.OPENED}
+# for browsers: a worker of any site may call, with any body
+_ANY_ORIGIN = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Max-Age": "86400",
+}
 _PRIVATE = {
     "Cache-Control": "no-store, private",
     "X-Robots-Tag": "noindex, nofollow",
@@ -98,7 +105,7 @@ def pushed(request: HttpRequest, token: str, event: str) -> HttpResponse:
         status = 404
     else:
         status = 204 if request.method == "OPTIONS" or _taken(request, handed, kind) else 503
-    return HttpResponse(status=status, headers={"Access-Control-Allow-Origin": "*"})
+    return HttpResponse(status=status, headers=_ANY_ORIGIN)
 
 
 def _redirect(request: HttpRequest, handed: Handed) -> HttpResponse:

@@ -27,6 +27,7 @@ from dashboard.forms import CLEAR, RotateForm, TestSendForm, account_form, field
 from dashboard.telling import TellingChangeList
 from dashboard.templatetags.postroom import clipped, tag
 from providers import base, registry
+from providers.chat import channels
 from providers.models import Circuit, ProviderAccount
 from providers.vault import SealBroken
 from tracking import accounts, wake
@@ -124,7 +125,8 @@ class AccountAdmin(AccountActions, ListedFiltersOnly, admin.ModelAdmin):  # type
                 **self.admin_site.each_context(request),
                 "opts": self.opts,
                 "title": "Add a provider account",
-                "kinds": [(kind, described(kind)) for kind in registry.kinds()],
+                # Postroom's own is not made here
+                "kinds": [(kind, described(kind)) for kind in registry.kinds() if kind != channels.KIND],
             }
             return TemplateResponse(request, f"{TEMPLATES}kinds.html", context)
         return super().add_view(request, form_url, extra_context)

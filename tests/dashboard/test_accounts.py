@@ -43,7 +43,7 @@ def filled(**kw: str) -> dict[str, str]:
 def test_the_kinds_are_offered_first(client):
     shown = text(client.get(f"{LIST}add/"))
     for kind in registry.kinds():
-        assert f"?kind={kind}" in shown, kind
+        assert (f"?kind={kind}" in shown) is (kind != "channel"), kind  # that account Postroom makes by itself
     assert client.get(f"{LIST}add/?kind=nonsense").status_code == 200
 
 

@@ -469,8 +469,10 @@ def test_the_command_makes_a_project_and_prints_a_key(capsys: Any) -> None:
     assert Project.objects.count() == 1
     with pytest.raises(CommandError, match="unknown scopes: everything"):
         call_command("create_api_key", "--project", "new", "--name", "x", "--scopes", "everything")
-    with pytest.raises(CommandError):
+    with pytest.raises(CommandError, match="--project: "):
         call_command("create_api_key", "--project", "not a code", "--name", "x")
+    with pytest.raises(CommandError, match="--rate-limit: "):
+        call_command("create_api_key", "--project", "new", "--name", "x", "--rate-limit", "-1")
     assert Project.objects.count() == 1
 
 

@@ -232,6 +232,28 @@ def test_what_waits_is_asked_again(api, project):
     assert Event.objects.get(message_id=key, kind="suppressed").text == REFUSAL
 
 
+def test_what_was_withdrawn_a_moment_ago_is_not_handed_over(api, project):
+    key, other = make_message(project, purpose="news"), make_message(project, purpose="offers")
+    withdraw(api)
+    handovers = dispatch.start(project.accounts.get().pk, 10)
+    assert [handover.message_id for handover in handovers] == [other]
+    assert (message(key).status, message(key).reason) == ("failed", "suppressed")
+
+
+def test_copies_ask_too(api, project):
+    withdraw(api, recipient="Bob@example.org")
+    withdraw(api, recipient="cyd@example.org", purpose="offers")
+    suppress.add([suppress.Entry(project.pk, "email", "eve@example.org", "manual")])
+    copies = {"cc": ["Bob@example.org", "cyd@example.org"], "bcc": ["eve@example.org", "fay@example.org"]}
+    for purpose, bob in (("news", ()), ("", ("Bob@example.org",))):
+        key = make_message(project, purpose=purpose, **copies)
+        (handover,) = dispatch.start(project.accounts.get().pk, 10)
+        assert handover.outbound.cc == (*bob, "cyd@example.org") and handover.outbound.bcc == ("fay@example.org",)
+        (said,) = Event.objects.filter(message_id=key, text__contains="no copy").values_list("text", flat=True)
+        listed = "no copy went to eve@example.org: on the suppression list"
+        assert said == (listed if bob else f"no copy went to bob@example.org: {REFUSAL}; {listed}")
+
+
 def test_a_retry_by_hand_asks_too(api, project):
     withdraw(api)
     key = make_message(project, purpose="news")

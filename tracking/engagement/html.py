@@ -16,6 +16,7 @@ from typing import NamedTuple
 _BLANK = "\t\n\f\r "
 _MARK = re.compile(r"<(?:!--|/?[A-Za-z]|[!?/])")
 _NAME = re.compile(rf"[^{_BLANK}/>]+")
+_PLAIN = re.compile(rf"</?[A-Za-z][^{_BLANK}/>]*>")  # a tag without attributes
 _GAP = re.compile(rf"[{_BLANK}/]*")
 _ATTRIBUTE = re.compile(rf"=?[^{_BLANK}/>=]*")
 _EQUALS = re.compile(rf"[{_BLANK}]*=[{_BLANK}]*")
@@ -24,6 +25,7 @@ _COMMENT_END = re.compile(r"--!?>")
 _REFERENCE = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[A-Za-z][A-Za-z0-9]*;?)")
 _RAW = frozenset({"script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes"})
 _RAW_END = {name: re.compile(rf"</{name}(?=[{_BLANK}/>])", re.IGNORECASE) for name in _RAW}
+_TELLING = _RAW | {"plaintext", "/body", "/html"}  # of tags without attributes; the others lead nowhere
 _DROPPED = re.compile(r"[\t\n\r]")  # by every reader of addresses
 _EDGES = "".join(map(chr, range(0x21)))
 
@@ -109,6 +111,10 @@ def _read(html: str) -> Read:
     at = 0
     while found := _MARK.search(html, at):
         start, mark = found.start(), found.group()
+        plain = _PLAIN.match(html, start)
+        if plain and plain.group()[1:-1].lower() not in _TELLING:  # most of a mail's: quickly passed
+            at = plain.end()
+            continue
         if mark == "<!--":
             after = _after_comment(html, found.end())
         elif mark[-1] in "!?/":

@@ -28,8 +28,8 @@ _PROXIES = (
     (re.compile(r"GoogleImageProxy"), "Google image proxy"),
     (re.compile(r"YahooMailProxy"), "Yahoo mail proxy"),
 )
-_SCANNER = re.compile(
-    r"bot\b|bot/|crawl|spider|slurp|preview|scan|barracuda|mimecast|proofpoint|symantec|forcepoint|fireeye|sophos"
+_SCANNER = re.compile(  # Cubot makes telephones
+    r"(?<!cu)bot\b|crawl|spider|slurp|preview|scan|barracuda|mimecast|proofpoint|symantec|forcepoint|fireeye|sophos"
     r"|trendmicro|trend micro|cloudmark|messagelabs|safelinks|phish|virus|urldefense|facebookexternalhit|whatsapp/"
     r"|telegrambot|headlesschrome|phantomjs|python|curl/|wget/|libwww|go-http-client|okhttp|java/|ruby|perl|axios"
     r"|node-fetch|httpclient|monitor|validator",

@@ -21,12 +21,14 @@ def rewritten(text: str, *, of: Callable[[str], str | None]) -> str:
 
 
 def _link(found: str) -> str:
-    """Without what follows it; a closing bracket belongs to it where it opens one."""
-    while found:
-        if found[-1] in _AFTER:
-            found = found.rstrip(_AFTER)
-        elif found[-1] in ")]" and found.count(found[-1]) > found.count("(" if found[-1] == ")" else "["):
-            found = found[:-1]
-        else:
+    """Without what follows it; a closing bracket belongs to it where it opens one. Linear."""
+    too_many = {")": found.count(")") - found.count("("), "]": found.count("]") - found.count("[")}
+    end = len(found)
+    while end:
+        last = found[end - 1]
+        if too_many.get(last, 0) > 0:
+            too_many[last] -= 1
+        elif last not in _AFTER:
             break
-    return found
+        end -= 1
+    return found[:end]

@@ -25,7 +25,7 @@ from providers.base import Channel
 from tracking import accounts, circuit, ids, parts, store
 from tracking.prepared import prepared
 from tracking.rows import MessageRow
-from tracking.services import consents, envelope, legs, suppress
+from tracking.services import consents, envelope, legs
 from tracking.services.claim import claim
 from tracking.services.consents import Asked
 from tracking.services.dress import Wardrobe
@@ -33,7 +33,9 @@ from tracking.services.handover import Handover
 from tracking.services.record import DISPATCH, Record
 from tracking.statuses import Decision, Status
 
-RECHECK_AFTER = timedelta(seconds=30)  # older messages are checked against the suppression list once more
+# Older messages are checked against the suppression list once more; what names a purpose always is: whoever withdraws
+# consent gets nothing that was not handed over by then.
+RECHECK_AFTER = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
     wanted = [row for key in claimed if (row := work.messages.get(key)) and row.status is Status.PENDING]
     bodies = _bodies(claimed)
     stopped = _stopped(wanted, bodies, now)
-    copies = _listed_copies(wanted, bodies)
+    copies = _stopped_copies(wanted, bodies)
     wardrobe = Wardrobe()
     start_before = now + timedelta(seconds=settings.LEASE_SECONDS - bound.adapter.timeout - 5)
     handovers, moved = [], []
@@ -112,11 +114,10 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
         else:
             key = f"{row.id}:{row.leg}:{row.operator_retries}"
             attempt = work.start_attempt(row, account_id=bound.account.pk, idempotency_key=key)
-            left_out = sorted(copies[row.project_id] & envelope.copied_to(body)) if not attempt.leg else []
+            left_out = copies.get(row.id, {}) if not attempt.leg else {}
             if left_out:
                 body = envelope.without(body, left_out)
-                text = f"no copy went to {', '.join(left_out)}: on the suppression list"
-                work.note(row, key=f"copies:{attempt.number}", source=DISPATCH, text=text)
+                work.note(row, key=f"copies:{attempt.number}", source=DISPATCH, text=_told(left_out))
             message = envelope.outbound(row, attempt, body, bound.adapter.account.channel)
             message = wardrobe.dressed(message, row, attempt, body)
             attempt.price = parts.price(
@@ -132,29 +133,39 @@ def _put_on_record(claimed: list[UUID], bound: accounts.Bound, token: UUID, now:
     return handovers
 
 
-def _listed_copies(rows: Sequence[MessageRow], bodies: Mapping[UUID, dict[str, Any]]) -> dict[int, set[str]]:
-    """Project → the addresses in cc and bcc that are not to be sent to."""
-    found: dict[int, set[str]] = defaultdict(set)
+def _stopped_copies(rows: Sequence[MessageRow], bodies: Mapping[UUID, dict[str, Any]]) -> dict[UUID, dict[str, str]]:
+    """Of each message the addresses in cc and bcc that are not to be sent to, and why."""
+    asked: dict[int, dict[UUID, set[Asked]]] = defaultdict(dict)
     for row in rows:
-        if row.channel == Channel.EMAIL:
-            found[row.project_id] |= envelope.copied_to(bodies.get(row.id, {}))
-    for project_id, addresses in found.items():
-        if addresses:
-            listed = suppress.suppressed(project_id, [(Channel.EMAIL, address) for address in addresses])
-            found[project_id] = {address for _, address in listed}
+        body = bodies.get(row.id, {})
+        if row.channel == Channel.EMAIL and (copied := envelope.copied_to(body)):
+            purpose = body.get("purpose", "")
+            asked[row.project_id][row.id] = {Asked(Channel.EMAIL, address, purpose) for address in copied}
+    found: dict[UUID, dict[str, str]] = {}
+    for project_id, wanted in asked.items():
+        stopped = consents.stopped(project_id, set().union(*wanted.values()))
+        for key, copies in wanted.items():
+            why = {each.recipient: stopped[each] for each in copies if each in stopped}
+            found[key] = {address: reason or "on the suppression list" for address, reason in why.items()}
     return found
 
 
+def _told(left_out: Mapping[str, str]) -> str:
+    """Which copies were left out, by the reason."""
+    of_reason: dict[str, list[str]] = defaultdict(list)
+    for address, reason in sorted(left_out.items()):
+        of_reason[reason].append(address)
+    return "; ".join(f"no copy went to {', '.join(found)}: {reason}" for reason, found in of_reason.items())
+
+
 def _stopped(rows: Sequence[MessageRow], bodies: Mapping[UUID, dict[str, Any]], now: datetime) -> dict[UUID, str]:
-    """Those that have waited for a while, or go by another leg, and whose recipient is not to be sent to, and why."""
+    """Those whose recipient is not to be sent to, and why. Asked of what has waited for a while, goes by another leg or
+    names a purpose."""
     found: dict[UUID, str] = {}
-    waited = [row for row in rows if row.leg or now - ids.time_of(row.id) > RECHECK_AFTER]
-    for project_id in {row.project_id for row in waited}:
-        asked = {
-            row.id: Asked(*row.address(), bodies.get(row.id, {}).get("purpose", ""))
-            for row in waited
-            if row.project_id == project_id
-        }
+    purposes = {row.id: bodies.get(row.id, {}).get("purpose", "") for row in rows}
+    again = [row for row in rows if row.leg or purposes[row.id] or now - ids.time_of(row.id) > RECHECK_AFTER]
+    for project_id in {row.project_id for row in again}:
+        asked = {row.id: Asked(*row.address(), purposes[row.id]) for row in again if row.project_id == project_id}
         stopped = consents.stopped(project_id, set(asked.values()))
         found |= {
             key: stopped[each] or "suppressed since it was handed in" for key, each in asked.items() if each in stopped

@@ -40,17 +40,22 @@ class Links:
     base: str
     address: Callable[[Handed], str]
     apart: frozenset[str] = frozenset()  # these stay as they are
-    targets: list[str] = field(default_factory=list)
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> list[str]:
+        return list(self._numbers)
 
     def of(self, found: str) -> str | None:
         """The address that stands for a link, or None where it stays as it is."""
-        if found in self.apart or not _trackable(found) or found.startswith(f"{self.base}/"):
+        number = self._numbers.get(found, len(self._numbers))
+        if number >= MAX_LINKS:
             return None
-        if found not in self.targets:
-            if len(self.targets) >= MAX_LINKS:
+        if number == len(self._numbers):
+            if found in self.apart or not _trackable(found) or found.startswith(f"{self.base}/"):
                 return None
-            self.targets.append(found)
-        return self.address(self.handed._replace(link=self.targets.index(found)))
+            self._numbers[found] = number
+        return self.address(self.handed._replace(link=number))
 
 
 class Wardrobe:

@@ -14,10 +14,11 @@ CHROME = (
 )
 OUTLOOK = "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; Win64; x64; Trident/7.0; Microsoft Outlook 16.0.19328)"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Thunderbird/145.0"
+CUBOT = "Mozilla/5.0 (Linux; Android 12; CUBOT X30) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile"
 GOOGLE = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
 
 
-@pytest.mark.parametrize("agent", [IPHONE, CHROME, OUTLOOK, FIREFOX])
+@pytest.mark.parametrize("agent", [IPHONE, CHROME, OUTLOOK, FIREFOX, CUBOT])
 def test_readers(agent):
     assert machines.of_request("GET", {"user-agent": agent, "purpose": "navigate"}) == ""
 
@@ -35,6 +36,7 @@ def test_readers(agent):
         ("GET", {"user-agent": CHROME, "x-moz": "Prefetch"}, "ahead"),
         ("GET", {"user-agent": IPHONE + " facebookexternalhit/1.1 Facebot Twitterbot/1.0"}, "program"),
         ("GET", {"user-agent": "Mozilla/5.0 (compatible; Googlebot/2.1)"}, "program"),
+        ("GET", {"user-agent": "AhrefsBot/7.0"}, "program"),
         ("GET", {"user-agent": "python-requests/2.32"}, "program"),
         ("GET", {"user-agent": "Barracuda Sentinel (EE)"}, "program"),
     ],

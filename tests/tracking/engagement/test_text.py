@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tracking.engagement import text
@@ -13,6 +15,7 @@ from tracking.engagement import text
         ("See https://a.example/x?y=1.", "See S.", ["https://a.example/x?y=1"]),
         ("(https://a.example/x)", "(S)", ["https://a.example/x"]),
         ("https://a.example/x_(y)", "S", ["https://a.example/x_(y)"]),
+        ("[see (https://a.example/x_(y)[1].)]", "[see (S.)]", ["https://a.example/x_(y)[1]"]),
         ("“https://a.example/”, HTTPS://B.EXAMPLE!", "“S”, S!", ["https://a.example/", "HTTPS://B.EXAMPLE"]),
         ("a.example mailto:a@b ftp://a/ xhttp://b/", "a.example mailto:a@b ftp://a/ xhttp://b/", []),
         ("https://...", "https://...", []),
@@ -32,3 +35,10 @@ def test_links_are_found_without_their_sentence(given, expected, links):
 
     assert text.rewritten(given, of=of) == expected
     assert found == links
+
+
+@pytest.mark.parametrize("piece", [")", "])", ".)", "(", "http://a) ", "http://"])
+def test_hostile_texts_take_no_longer(piece):
+    started = time.perf_counter()
+    text.rewritten("http://a" + piece * (1_000_000 // len(piece)), of=lambda link: None)
+    assert time.perf_counter() - started < 10

@@ -40,7 +40,7 @@ class Command(BaseCommand):
             with transaction.atomic():
                 key = keys.create(project=_project(project), name=name, scopes=wanted, rate_limit=rate_limit)
         except ValidationError as error:
-            raise CommandError("; ".join(error.messages)) from None
+            raise CommandError(_said(error)) from None
         self.stdout.write(key)
 
 
@@ -51,3 +51,11 @@ def _project(code: str) -> Project:
         found.full_clean()
         found.save()
     return found
+
+
+def _said(error: ValidationError) -> str:
+    """With the option that is wrong, where it is one."""
+    if not hasattr(error, "error_dict"):
+        return "; ".join(error.messages)
+    options = {"code": "--project", "name": "--name", "rate_limit": "--rate-limit"}
+    return "; ".join(f"{options.get(name, name)}: {' '.join(texts)}" for name, texts in error.message_dict.items())
