@@ -343,6 +343,35 @@ def test_spellings(text: str, after: str) -> None:
     assert needle.text(text) == after and needle.raw(text.encode()) == after.encode()
 
 
+@pytest.mark.parametrize(
+    ("channel", "address", "stored"),
+    [
+        ("email", '"ada"@example.org', r'{"to": "\"ada\"@example.org"}'),
+        ("email", "ada+x@example.org", "?to=ada%2Bx@example.org"),
+        ("email", ADA, "?next=https%3A%2F%2Fx.example%2F%3Fto%3Dada%2540example.org"),
+        ("email", ADA, "?next=x%253Dada%2540example.org"),
+        ("push", "https://push.example/a/b", r"https:\/\/push.example\/a\/b"),
+        ("chat", "😀 Ada", r"by \ud83d\ude00 ada"),
+        ("chat", "😀😀😀😀😀", "by 😀😀😀😀😀"),
+    ],
+)
+def test_spellings_of_what_is_escaped(channel: str, address: str, stored: str) -> None:
+    needle = redact.Needle(channel, address)
+    after = needle.text(stored)
+    assert "(erased)" in after and "ada" not in after.lower() and "push" not in after and "😀" not in after
+    assert needle.raw(stored.encode()) == after.encode()
+    for text in ("Well, hello! - What?", "write to @example.org"):
+        assert needle.text(text) == text
+
+
+def test_an_address_with_quotes_is_found_in_what_is_stored_as_json(project: Project, account: ProviderAccount) -> None:
+    address = '"ada"@example.org'
+    key = make_message(project, recipient=BADA, content={"text": f"for {address}"}, cc=[address])
+    erased(project, address)
+    body = Content.objects.get(pk=key).body
+    assert (body["text"], body["cc"]) == ("for (erased)", [])
+
+
 def test_short_addresses_are_only_found_whole() -> None:
     needle = redact.Needle("chat", "7")
     assert needle.json({"to": "7", "text": "7 of 17", "7": [7]}) == {
