@@ -6,6 +6,9 @@ import csv
 import gzip
 import io
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 
 from dashboard.models import SavedView
 from providers.models import ProviderAccount
@@ -263,6 +266,57 @@ def test_files_of_exports(
     exports.retry(unfinished.pk)
     assert export_work.work(seconds=20)
     assert Export.objects.get(pk=unfinished.pk).rows == 2
+
+
+def test_exports_that_were_asked_for_meanwhile(project: Project, account: ProviderAccount, tmp_path: Path) -> None:
+    """A large project is gone through for hours, and a purge may write its archive before its messages are reached."""
+    make_endpoint(project)
+    make_old(project, account, weeks_ago(1), recipient=ADA)
+    found = erase.start(project=project, channel="email", recipient=ADA, by="test")
+    Erasure.objects.update(created_at=datetime.now(UTC) - timedelta(hours=2))
+    common: dict[str, Any] = {"project": project, "by": "test"}
+    usual = exports.request(filters=Filters(recipient=ADA), **common)
+    kept = exports.request(filters=Filters(), directory=tmp_path / "archive", expires=False, **common)
+    assert export_work.work(seconds=20) and ADA in export_files.path_of(kept).read_text()
+    unfinished = exports.request(filters=Filters(), **common)
+    tasks.erase(found.pk)
+    assert ADA not in export_files.path_of(kept).read_text()
+    assert not export_files.path_of(usual).exists() and Export.objects.get(pk=unfinished.pk).state == "failed"
+    assert Delivery.objects.filter(event="export.complete").count() == 1 and ADA not in whole_database()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_archive_that_is_completed_at_the_same_time_is_kept(
+    project: Project, account: ProviderAccount, tmp_path: Path
+) -> None:
+    make_message(project, recipient=BADA)
+    archive = exports.request(project=project, filters=Filters(), by="test", directory=tmp_path, expires=False)
+    locked = threading.Event()
+    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+
+    def write() -> None:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                export = Export.objects.select_for_update(of=("self",)).select_related("project").get()
+                locked.set()
+                deadline, waited_for = time.monotonic() + 20, False
+                while not waited_for:
+                    assert time.monotonic() < deadline
+                    cursor.execute(waits)
+                    waited_for = cursor.fetchone()[0]
+                while not export.finished:
+                    export_work._step(export)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        written = thread.submit(write)
+        assert locked.wait(20)
+        erased(project)
+        written.result()
+    archive.refresh_from_db()
+    assert (archive.state, archive.rows) == ("completed", 1)
+    assert BADA in export_files.path_of(archive).read_text()
 
 
 # --- over the API, and by the command

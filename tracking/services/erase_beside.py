@@ -23,7 +23,7 @@ from tracking.models.channel import RECIPIENT
 from tracking.models.export import WORKING
 from tracking.redact import Needle, document
 from tracking.services import export_files, exports, push_log
-from tracking.services.erase_target import FIRST, Done, Target, execute, rows
+from tracking.services.erase_target import FIRST, LAST, Done, Target, execute, rows
 
 LOOKED_THROUGH = 2_000  # raw requests of one step
 DELIVERIES = 10_000  # webhook deliveries of one step
@@ -90,15 +90,14 @@ def idempotency_keys(target: Target, place: UUID | None) -> Done:
 
 
 def announcements(target: Target, place: UUID | None) -> Done:
-    """Webhooks about exports, which say what was looked for."""
+    """Webhooks about exports, which say what was looked for. Of all times, as exports."""
     low = place or FIRST
-    query = "SELECT id FROM webhook_delivery WHERE id > %s AND id < %s ORDER BY id OFFSET %s LIMIT 1"
-    edges = rows(query, [low, target.end, DELIVERIES])
+    edges = rows("SELECT id FROM webhook_delivery WHERE id > %s ORDER BY id OFFSET %s LIMIT 1", [low, DELIVERIES])
     high = edges[0][0] if edges else None
     found = rows(
         "SELECT id, payload FROM webhook_delivery WHERE id > %s AND id <= %s AND message_id IS NULL"
         " AND endpoint_id = ANY(%s) AND lower(payload::text) LIKE ANY(%s)",
-        [low, high or target.end, _endpoints(target), target.needle.like],
+        [low, high or LAST, _endpoints(target), target.needle.like],
     )
     changed = 0
     for key, payload in found:
@@ -122,9 +121,11 @@ def push_logs(target: Target, place: UUID | None) -> Done:
 
 def exported(target: Target, place: UUID | None) -> Done:
     """Files that may hold them: ours are removed, for they can be made again; an archive is written anew without the
-    lines about them; one that is being written is stopped. One export a step."""
+    lines about them; one that is being written is stopped. One export a step, also those that were asked for while the
+    messages were still being erased. Locked: a chunk that is just being written ends first."""
     mine = Q(project_id=target.project_id) | Q(project=None)
-    export = Export.objects.filter(mine, pk__gt=place or FIRST, pk__lt=target.end).order_by("pk").first()
+    found = Export.objects.select_for_update().filter(mine, pk__gt=place or FIRST)
+    export = found.order_by("pk").first()
     if export is None:
         return Done()
     named = {"filters": target.needle.json(export.filters), "query": target.needle.text(export.query)}
@@ -140,9 +141,8 @@ def exported(target: Target, place: UUID | None) -> Done:
 
 
 def _stop(export: Export) -> int:
-    working = Export.objects.select_for_update().filter(pk=export.pk, state__in=WORKING)
     export_files.remove(export)
-    return working.update(
+    return Export.objects.filter(pk=export.pk).update(
         state=ExportState.FAILED,
         fault="Stopped by an erasure: try it again.",
         **{"bytes": 0, "rows": 0, "place": None, "whole": False, "finished_at": datetime.now(UTC)},
