@@ -55,6 +55,7 @@ from tracking.services import (
     suppress,
 )
 from tracking.services.idempotency import Key
+from tracking.tracker import DeliveryTracker
 
 pytestmark = pytest.mark.django_db
 ADA, BADA = "ada@example.org", "bada@example.org"
@@ -189,6 +190,18 @@ def test_what_waits_is_cancelled_and_what_is_being_sent_is_waited_for(
     found.refresh_from_db()
     assert found.state == "done" and not Message.objects.filter(recipient=ADA).exists()
     assert found.counts["message"] == 2
+
+
+def test_what_others_send_is_not_waited_for(project: Project, account: ProviderAccount) -> None:
+    tracker = DeliveryTracker(project, "email")
+    for status in ("QUEUED", "SENDING"):
+        tracker.track_message(status, ADA, initial_status=status)
+    assert erased(project).state == "done"
+    assert set(Message.objects.values_list("recipient", "status")) == {
+        ("(erased)", "pending"),
+        ("(erased)", "processing"),
+    }
+    assert tracker.update_status("SENDING", "SENT")
 
 
 def test_old_weeks_and_many_steps(project: Project, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> None:
