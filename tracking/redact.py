@@ -74,20 +74,21 @@ class Needle:
     def raw(self, value: bytes) -> bytes:
         return self._raw.sub(ERASED.encode(), value)
 
-    def json(self, value: Any) -> Any:
-        """Any JSON without it; a copy's address goes as a whole, with the name before it."""
+    def json(self, value: Any, *, ids: bool = False) -> Any:
+        """Any JSON without it; a copy's address goes as a whole, with the name before it. `ids`: what it says may be
+        ids that were made of it."""
         if isinstance(value, str):
-            return self.text(value)
+            return self.inside(value) if ids else self.text(value)
         if isinstance(value, list):
-            return [self.json(each) for each in value]
+            return [self.json(each, ids=ids) for each in value]
         if isinstance(value, dict):
-            return {self.text(name): self._member(name, each) for name, each in value.items()}
+            return {self.text(name): self._member(name, each, ids) for name, each in value.items()}
         return value
 
-    def _member(self, name: str, value: Any) -> Any:
+    def _member(self, name: str, value: Any, ids: bool) -> Any:
         if name in _COPIES and isinstance(value, list):
             return [each for each in value if not isinstance(each, str) or self.text(each) == each]
-        return self.json(value)
+        return self.json(value, ids=ids)
 
 
 def _spellings(address: str) -> Iterator[str]:

@@ -42,6 +42,7 @@ STEPS: list[tuple[str, Callable[[Target, UUID | None], Done]]] = [
     ("words of operators", erase_texts.step),
     ("exports", erase_beside.exported),  # after the messages, so that no later one holds what is erased
     ("webhooks about exports", erase_beside.announcements),
+    ("webhooks of messages", erase_beside.message_webhooks),
     ("tracking logs", erase_beside.push_logs),
 ]
 

@@ -102,13 +102,25 @@ def announcements(target: Target, place: UUID | None) -> Done:
     changed = 0
     for key, payload in found:
         before = document(payload)
-        if (after := target.needle.json(before)) != before:
+        if (after := target.needle.json(before, ids=True)) != before:
             changed += Delivery.objects.filter(pk=key).update(payload=after)
     return Done(high, {"webhook_delivery": changed})
 
 
 def _endpoints(target: Target) -> list[int]:
     return list(Endpoint.objects.filter(project_id=target.project_id).values_list("pk", flat=True))
+
+
+def message_webhooks(target: Target, place: UUID | None) -> Done:
+    """Webhooks that single messages named: an address that was made for the recipient is closed, with what was still to
+    be told there. Those of the project are its configuration."""
+    query = "SELECT id, url FROM webhook_endpoint WHERE project_id = %s AND digest <> '' AND lower(url) LIKE ANY(%s)"
+    closed = {"active": False, "deleted_at": datetime.now(UTC), "sealed": ""}
+    changed = 0
+    for pk, before in rows(query, [target.project_id, target.needle.like]):
+        if (url := target.needle.inside(before)[:2000]) != before:
+            changed += Endpoint.objects.filter(pk=pk).update(url=url, **closed)
+    return Done(counts={"webhook_endpoint": changed})
 
 
 def push_logs(target: Target, place: UUID | None) -> Done:
@@ -128,7 +140,7 @@ def exported(target: Target, place: UUID | None) -> Done:
     export = found.order_by("pk").first()
     if export is None:
         return Done()
-    named = {"filters": target.needle.json(export.filters), "query": target.needle.text(export.query)}
+    named = {"filters": target.needle.json(export.filters, ids=True), "query": target.needle.inside(export.query)}
     Export.objects.filter(pk=export.pk).update(**named)
     if export.state in WORKING:
         return Done(export.pk, {"export": _stop(export)})
@@ -214,7 +226,7 @@ def _line(needle: Needle, row: dict[str, Any]) -> dict[str, Any] | None:
 def _cell(needle: Needle, name: str, value: Any) -> Any:
     """Ids, tags and a channel's key may be made of the address."""
     of_channel = name == "recipient" and RECIPIENT in value
-    if not of_channel and name not in ("external_id", "tags"):
+    if not of_channel and name not in ("external_id", "provider_message_id", "tags"):
         return needle.json(value)
     return [needle.inside(each) for each in value] if isinstance(value, list) else value and needle.inside(value)
 
