@@ -20,6 +20,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
 from dashboard.models import SavedView
+from providers.email import mime
 from providers.models import ProviderAccount
 from tests.builders import make_account, make_endpoint, make_key, make_message, make_project, sender_of
 from tests.tracking.aged import make_old, weeks_ago
@@ -44,6 +45,7 @@ from tracking.selection import Filters
 from tracking.services import (
     act,
     check,
+    dispatch,
     erase,
     erase_beside,
     erase_messages,
@@ -190,6 +192,16 @@ def test_what_waits_is_cancelled_and_what_is_being_sent_is_waited_for(
     found.refresh_from_db()
     assert found.state == "done" and not Message.objects.filter(recipient=ADA).exists()
     assert found.counts["message"] == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_waits_for_others_can_still_be_sent(project: Project, account: ProviderAccount) -> None:
+    named = {"reply_to": f"Ada <{ADA}>", "cc": [ADA, "bob@example.org"], "content": {"text": f"write to {ADA}"}}
+    make_message(project, recipient="eve@example.org", **named)
+    erased(project)
+    (handover,) = dispatch.start(account.pk, 1)
+    message = mime.build(handover.outbound, sender="shop@example.org", message_id="<1@example.org>")
+    assert "Reply-To" not in message and message["Cc"] == "bob@example.org" and ADA not in message.as_string()
 
 
 def test_what_others_send_is_not_waited_for(project: Project, account: ProviderAccount) -> None:
