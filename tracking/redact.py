@@ -1,12 +1,15 @@
 """Takes one recipient out of texts, JSON and raw requests. Pure; called by erase.
 
-A recipient is looked for in all spellings that providers use: in any case, percent-encoded, with JSON's escapes, a
-phone number without its +. Only as a whole: ada@example.org is no part of bada@example.org.
+A recipient is looked for in all spellings that providers use: in any case, percent-encoded (in an address within an
+address twice), with JSON's escapes, a phone number without its +. Only as a whole: ada@example.org is no part of
+bada@example.org.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -14,8 +17,9 @@ import orjson
 
 ERASED = "(erased)"
 SHORT = 5  # characters: shorter ones are only looked for as whole values, or every text would hold them
-_ESCAPED = r"(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\[nrt])"  # an escape may stand before it
-_COPIES = ("cc", "bcc")
+# An escape may stand before it.
+_ESCAPED = r"(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\[nrt])"
+_COPIES, _REPLIES = ("cc", "bcc"), "reply_to"
 
 
 class Needle:
@@ -24,7 +28,7 @@ class Needle:
     def __init__(self, channel: str, address: str) -> None:
         self.address = address
         self._folded = {address.casefold(), address.lower()}
-        forms = {address, quote(address, safe=""), quote(address, safe="@+"), quote_plus(address), _json(address)}
+        forms = {*_spellings(address)}
         if channel == "sms":
             forms.add(address.removeprefix("+"))
             self._folded.add(address.removeprefix("+"))
@@ -91,12 +95,19 @@ class Needle:
     def _member(self, name: str, value: Any) -> Any:
         if name in _COPIES and isinstance(value, list):
             return [each for each in value if not isinstance(each, str) or self.text(each) == each]
+        if name == _REPLIES and isinstance(value, str) and self.text(value) != value:
+            return ""  # a message that waits is sent without it; no server would take the other
         return self.json(value)
 
 
-def _json(address: str) -> str:
-    """As JSON that is all ASCII spells it."""
-    return "".join(char if char.isascii() else f"\\u{ord(char):04x}" for char in address if ord(char) < 0x10000)
+def _spellings(address: str) -> Iterator[str]:
+    """As it is; in URLs, of which some encode less than others, and in URLs within URLs; in JSON."""
+    whole = quote(address, safe="")
+    yield from (address, quote_plus(address), whole, quote(whole, safe=""))
+    yield from (quote(address, safe=safe) for safe in ("@", "+", "@+"))
+    for ascii_only in (True, False):
+        escaped = json.dumps(address, ensure_ascii=ascii_only)[1:-1]
+        yield from (escaped, escaped.replace("/", r"\/"))  # PHP escapes these too
 
 
 def _unlike(text: str) -> str:

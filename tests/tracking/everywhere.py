@@ -45,6 +45,7 @@ from tracking.models import (
     Inbound,
     Project,
     Remap,
+    Switch,
     Unmatched,
 )
 from tracking.selection import Filters
@@ -160,12 +161,12 @@ class Furnished:
 
     def _tracked(self) -> None:
         tracker = DeliveryTracker(self.project, "email")
-        webhook = DeliveryWebhook("https://hook.example/tracked", events=("message.failed",))
-        tracker.track_message("tracked", ADA, metadata={"to": ADA}, webhooks=[webhook])
-        tracker.track_message(f"for {ADA}", EVE)
+        webhook = DeliveryWebhook(f"https://hook.example/of-{ADA}", events=("message.failed",))
+        tracker.track_message("tracked", ADA, metadata={"to": ADA}, webhooks=[webhook], provider_message_id=f"1-{ADA}")
+        tracker.track_message(f"for {ADA}", EVE, provider_message_id=f"2-{ADA}")
         for name in ("tracked", f"for {ADA}"):
             assert tracker.update_status(name, "SENT", provider=f"by {ADA}", metadata={"to": ADA})
-            assert tracker.update_status(name, "FAILED", error={"code": "550", "message": WORDS})
+            assert tracker.update_status(name, "FAILED", error={"code": f"550 {ADA}", "message": WORDS})
 
     def _receipts(self, now: datetime) -> None:
         account = self.accounts["email"]
@@ -197,18 +198,21 @@ class Furnished:
             project=self.project, channel="email", recipient="bob@example.org", by="x", reason=f"as {ADA} asked"
         )
         Project.objects.filter(pk=pk).update(paused_reason=f"because of {ADA}")
+        Switch.objects.update_or_create(defaults={"reason": f"{ADA} was written to twice"})
         Remap.objects.create(kind="sandbox", days=1, since=datetime.now(UTC), by="ops", why=f"{ADA} complained")
 
     def _exports(self, archive: Path) -> None:
         common: dict[str, Any] = {"project": self.project, "by": "test", "format": "jsonl", "gzip": True}
         self.export = exports.request(filters=Filters(recipient=ADA), query=f"to={ADA}", **common)
         self.archive = exports.request(filters=Filters(), directory=archive, expires=False, **common)
+        exports.request(filters=Filters(external_id=f"for-{ADA}"), query=f"q=for-{ADA}", **common)
         assert export_work.work(seconds=20)
 
     def _console(self, now: datetime) -> None:
         user = User.objects.create(username="ops", is_superuser=True)
         for name in (f"to {ADA}", f"To {ADA.title()}"):  # the same name, once it is redacted
             SavedView(owner=user, name=name, query="q=to%3Aada%40example.org").save()
+        SavedView(owner=user, name="that one", query="q=external%3Afor-ada%40example.org").save()
         common = {"kind": "retry", "rate": 1.0, "token": ids.new(), "state": "done", "who": "ops"}
         BulkOperation.objects.create(query="recipient=ada%40example.org", reason=f"for {ADA}", fault=ADA, **common)
         rule = AlertRule.objects.create(

@@ -6,6 +6,9 @@ import csv
 import gzip
 import io
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -14,9 +17,10 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 
 from dashboard.models import SavedView
+from providers.email import mime
 from providers.models import ProviderAccount
 from tests.builders import make_account, make_endpoint, make_key, make_message, make_project, sender_of
 from tests.tracking.aged import make_old, weeks_ago
@@ -41,6 +45,7 @@ from tracking.selection import Filters
 from tracking.services import (
     act,
     check,
+    dispatch,
     erase,
     erase_beside,
     erase_messages,
@@ -52,6 +57,7 @@ from tracking.services import (
     suppress,
 )
 from tracking.services.idempotency import Key
+from tracking.tracker import DeliveryTracker
 
 pytestmark = pytest.mark.django_db
 ADA, BADA = "ada@example.org", "bada@example.org"
@@ -188,6 +194,28 @@ def test_what_waits_is_cancelled_and_what_is_being_sent_is_waited_for(
     assert found.counts["message"] == 2
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_waits_for_others_can_still_be_sent(project: Project, account: ProviderAccount) -> None:
+    named = {"reply_to": f"Ada <{ADA}>", "cc": [ADA, "bob@example.org"], "content": {"text": f"write to {ADA}"}}
+    make_message(project, recipient="eve@example.org", **named)
+    erased(project)
+    (handover,) = dispatch.start(account.pk, 1)
+    message = mime.build(handover.outbound, sender="shop@example.org", message_id="<1@example.org>")
+    assert "Reply-To" not in message and message["Cc"] == "bob@example.org" and ADA not in message.as_string()
+
+
+def test_what_others_send_is_not_waited_for(project: Project, account: ProviderAccount) -> None:
+    tracker = DeliveryTracker(project, "email")
+    for status in ("QUEUED", "SENDING"):
+        tracker.track_message(status, ADA, initial_status=status)
+    assert erased(project).state == "done"
+    assert set(Message.objects.values_list("recipient", "status")) == {
+        ("(erased)", "pending"),
+        ("(erased)", "processing"),
+    }
+    assert tracker.update_status("SENDING", "SENT")
+
+
 def test_old_weeks_and_many_steps(project: Project, account: ProviderAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erase_messages, "LOOKED_THROUGH", 3)
     monkeypatch.setattr(erase_beside, "LOOKED_THROUGH", 2)
@@ -263,6 +291,57 @@ def test_files_of_exports(
     exports.retry(unfinished.pk)
     assert export_work.work(seconds=20)
     assert Export.objects.get(pk=unfinished.pk).rows == 2
+
+
+def test_exports_that_were_asked_for_meanwhile(project: Project, account: ProviderAccount, tmp_path: Path) -> None:
+    """A large project is gone through for hours, and a purge may write its archive before its messages are reached."""
+    make_endpoint(project)
+    make_old(project, account, weeks_ago(1), recipient=ADA)
+    found = erase.start(project=project, channel="email", recipient=ADA, by="test")
+    Erasure.objects.update(created_at=datetime.now(UTC) - timedelta(hours=2))
+    common: dict[str, Any] = {"project": project, "by": "test"}
+    usual = exports.request(filters=Filters(recipient=ADA), **common)
+    kept = exports.request(filters=Filters(), directory=tmp_path / "archive", expires=False, **common)
+    assert export_work.work(seconds=20) and ADA in export_files.path_of(kept).read_text()
+    unfinished = exports.request(filters=Filters(), **common)
+    tasks.erase(found.pk)
+    assert ADA not in export_files.path_of(kept).read_text()
+    assert not export_files.path_of(usual).exists() and Export.objects.get(pk=unfinished.pk).state == "failed"
+    assert Delivery.objects.filter(event="export.complete").count() == 1 and ADA not in whole_database()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_archive_that_is_completed_at_the_same_time_is_kept(
+    project: Project, account: ProviderAccount, tmp_path: Path
+) -> None:
+    make_message(project, recipient=BADA)
+    archive = exports.request(project=project, filters=Filters(), by="test", directory=tmp_path, expires=False)
+    locked = threading.Event()
+    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+
+    def write() -> None:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                export = Export.objects.select_for_update(of=("self",)).select_related("project").get()
+                locked.set()
+                deadline, waited_for = time.monotonic() + 20, False
+                while not waited_for:
+                    assert time.monotonic() < deadline
+                    cursor.execute(waits)
+                    waited_for = cursor.fetchone()[0]
+                while not export.finished:
+                    export_work._step(export)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        written = thread.submit(write)
+        assert locked.wait(20)
+        erased(project)
+        written.result()
+    archive.refresh_from_db()
+    assert (archive.state, archive.rows) == ("completed", 1)
+    assert BADA in export_files.path_of(archive).read_text()
 
 
 # --- over the API, and by the command
@@ -354,6 +433,35 @@ def test_what_endpoints_were_told_stays_json_with_our_names(project: Project, us
     assert erased(project, user, "chat").state == "done"
     told.refresh_from_db()
     assert told.payload == {**payload, "data": {"reason": None, "external_id": f"to-{redact.ERASED}"}}
+
+
+@pytest.mark.parametrize(
+    ("channel", "address", "stored"),
+    [
+        ("email", '"ada"@example.org', r'{"to": "\"ada\"@example.org"}'),
+        ("email", "ada+x@example.org", "?to=ada%2Bx@example.org"),
+        ("email", ADA, "?next=https%3A%2F%2Fx.example%2F%3Fto%3Dada%2540example.org"),
+        ("email", ADA, "?next=x%253Dada%2540example.org"),
+        ("push", "https://push.example/a/b", r"https:\/\/push.example\/a\/b"),
+        ("chat", "😀 Ada", r"by \ud83d\ude00 ada"),
+        ("chat", "😀😀😀😀😀", "by 😀😀😀😀😀"),
+    ],
+)
+def test_spellings_of_what_is_escaped(channel: str, address: str, stored: str) -> None:
+    needle = redact.Needle(channel, address)
+    after = needle.text(stored)
+    assert "(erased)" in after and "ada" not in after.lower() and "push" not in after and "😀" not in after
+    assert needle.raw(stored.encode()) == after.encode()
+    for text in ("Well, hello! - What?", "write to @example.org"):
+        assert needle.text(text) == text
+
+
+def test_an_address_with_quotes_is_found_in_what_is_stored_as_json(project: Project, account: ProviderAccount) -> None:
+    address = '"ada"@example.org'
+    key = make_message(project, recipient=BADA, content={"text": f"for {address}"}, cc=[address])
+    erased(project, address)
+    body = Content.objects.get(pk=key).body
+    assert (body["text"], body["cc"]) == ("for (erased)", [])
 
 
 def test_short_addresses_are_only_found_whole() -> None:

@@ -47,12 +47,12 @@ NAMELESS = {
     "auth_group auth_group_permissions auth_permission auth_user auth_user_groups auth_user_user_permissions "
     "axes_accessattempt axes_accessattemptexpiration axes_accessfailurelog axes_accesslog django_content_type "
     "django_migrations django_session otp_static_staticdevice otp_static_statictoken otp_totp_totpdevice": "operators",
-    "django_q_ormq django_q_schedule django_q_task tracking_heartbeat tracking_switch tracking_checkrun "
+    "django_q_ormq django_q_schedule django_q_task tracking_heartbeat tracking_checkrun "
     "rate_window tracking_nonce": "numbers and our own words (tracking.jobs)",
     "metric_block metric_delta metric_hour metric_kept metric_minute metric_quarter metric_seal "
     "tracking_purgedweek tracking_purgerun": "numbers",
     "channel_settings engagement_settings stream_follower tracking_apikey tracking_grant tracking_pushwooshsettings "
-    "tracking_retention login webhook_endpoint dashboard_alertchannel dashboard_alertrule_channels "
+    "tracking_retention login dashboard_alertchannel dashboard_alertrule_channels "
     "providers_provideraccount providers_errormapping": "configuration",
     "tracked_message tracker_listener queue stream_event engagement_short_link channel_message chat_member "
     "tracking_batch tracking_pushlog dashboard_bulkitem "

@@ -309,13 +309,24 @@ def test_stats_add_up(tracker: DeliveryTracker, project: Project) -> None:
     assert stats.by_status == {status: number + 1 for number, status in enumerate(MessageStatus)}
     assert stats.total_messages == sum(stats.by_status.values()) == 28
     assert stats.by_provider == {"carrier": 7, "other": 21}
-    sent = 28 - stats.by_status["QUEUED"]  # what was cancelled had been handed over
+    sent = 28 - stats.by_status["QUEUED"] - stats.by_status["CANCELLED"]
     assert stats.delivery_rate == 100 * (4 + 6) / sent and stats.failure_rate == 100 * 5 / sent
     now = datetime.now(UTC)
     assert tracker.get_stats_for_period(now - timedelta(hours=1), now + timedelta(hours=1)).by_status == stats.by_status
     assert tracker.get_stats_for_period(now - timedelta(hours=3), now - timedelta(hours=2)).total_messages == 0
     with pytest.raises(Invalid, match="end_date"):
         tracker.get_stats_for_period(now, now - timedelta(hours=1))
+
+
+def test_what_was_cancelled_from_the_beginning_was_never_sent(tracker: DeliveryTracker) -> None:
+    tracker.track_message("a", PHONE, initial_status="CANCELLED")
+    tracker.track_message("b", PHONE, initial_status="DELIVERED")
+    stats = tracker.get_stats()
+    assert (stats.total_messages, stats.delivery_rate, stats.failure_rate) == (2, 100, 0)
+    report = tracker.get_delivery_report("a")
+    assert report and report.status == "CANCELLED" and not report.attempts
+    tracker.track_message("c", PHONE, initial_status="CANCELLED", provider_message_id="ref-c")  # handed over before
+    assert tracker.get_stats().delivery_rate == 50
 
 
 def test_nothing_to_divide_by_is_zero(tracker: DeliveryTracker) -> None:

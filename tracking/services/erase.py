@@ -34,14 +34,15 @@ STEPS: list[tuple[str, Callable[[Target, UUID | None], Done]]] = [
     ("raw requests", erase_beside.raw_requests),
     ("receipts without a message", erase_beside.unmatched),
     ("idempotency keys", erase_beside.idempotency_keys),
-    ("webhooks about exports", erase_beside.announcements),
     ("suppression list", erase_people.suppressions),
     ("consents", erase_people.consents),
     ("devices", erase_people.devices),
     ("chat users", erase_people.chat_users),
     ("chat channels", erase_people.chat_channels),
     ("words of operators", erase_texts.step),
-    ("exports", erase_beside.exported),
+    ("exports", erase_beside.exported),  # after the messages, so that no later one holds what is erased
+    ("webhooks about exports", erase_beside.announcements),
+    ("webhooks of messages", erase_beside.message_webhooks),
     ("tracking logs", erase_beside.push_logs),
 ]
 

@@ -23,7 +23,7 @@ from tracking.models.channel import RECIPIENT
 from tracking.models.export import WORKING
 from tracking.redact import Needle, document
 from tracking.services import export_files, exports, push_log
-from tracking.services.erase_target import FIRST, Done, Target, execute, rows
+from tracking.services.erase_target import FIRST, LAST, Done, Target, execute, rows
 
 LOOKED_THROUGH = 2_000  # raw requests of one step
 DELIVERIES = 10_000  # webhook deliveries of one step
@@ -90,26 +90,37 @@ def idempotency_keys(target: Target, place: UUID | None) -> Done:
 
 
 def announcements(target: Target, place: UUID | None) -> Done:
-    """Webhooks about exports, which say what was looked for."""
+    """Webhooks about exports, which say what was looked for. Of all times, as exports."""
     low = place or FIRST
-    query = "SELECT id FROM webhook_delivery WHERE id > %s AND id < %s ORDER BY id OFFSET %s LIMIT 1"
-    edges = rows(query, [low, target.end, DELIVERIES])
+    edges = rows("SELECT id FROM webhook_delivery WHERE id > %s ORDER BY id OFFSET %s LIMIT 1", [low, DELIVERIES])
     high = edges[0][0] if edges else None
     found = rows(
         "SELECT id, payload FROM webhook_delivery WHERE id > %s AND id <= %s AND message_id IS NULL"
         " AND endpoint_id = ANY(%s) AND lower(payload::text) LIKE ANY(%s)",
-        [low, high or target.end, _endpoints(target), target.needle.like],
+        [low, high or LAST, _endpoints(target), target.needle.like],
     )
     changed = 0
     for key, payload in found:
         before = document(payload)
-        if (after := target.needle.json(before)) != before:
+        if (after := target.needle.ids(before)) != before:
             changed += Delivery.objects.filter(pk=key).update(payload=after)
     return Done(high, {"webhook_delivery": changed})
 
 
 def _endpoints(target: Target) -> list[int]:
     return list(Endpoint.objects.filter(project_id=target.project_id).values_list("pk", flat=True))
+
+
+def message_webhooks(target: Target, place: UUID | None) -> Done:
+    """Webhooks that single messages named: an address that was made for the recipient is closed, with what was still to
+    be told there. Those of the project are its configuration."""
+    query = "SELECT id, url FROM webhook_endpoint WHERE project_id = %s AND digest <> '' AND lower(url) LIKE ANY(%s)"
+    closed = {"active": False, "deleted_at": datetime.now(UTC), "sealed": ""}
+    changed = 0
+    for pk, before in rows(query, [target.project_id, target.needle.like]):
+        if (url := target.needle.inside(before)[:2000]) != before:
+            changed += Endpoint.objects.filter(pk=pk).update(url=url, **closed)
+    return Done(counts={"webhook_endpoint": changed})
 
 
 def push_logs(target: Target, place: UUID | None) -> Done:
@@ -122,12 +133,14 @@ def push_logs(target: Target, place: UUID | None) -> Done:
 
 def exported(target: Target, place: UUID | None) -> Done:
     """Files that may hold them: ours are removed, for they can be made again; an archive is written anew without the
-    lines about them; one that is being written is stopped. One export a step."""
+    lines about them; one that is being written is stopped. One export a step, also those that were asked for while the
+    messages were still being erased. Locked: a chunk that is just being written ends first."""
     mine = Q(project_id=target.project_id) | Q(project=None)
-    export = Export.objects.filter(mine, pk__gt=place or FIRST, pk__lt=target.end).order_by("pk").first()
+    found = Export.objects.select_for_update().filter(mine, pk__gt=place or FIRST)
+    export = found.order_by("pk").first()
     if export is None:
         return Done()
-    named = {"filters": target.needle.json(export.filters), "query": target.needle.text(export.query)}
+    named = {"filters": target.needle.ids(export.filters), "query": target.needle.inside(export.query)}
     Export.objects.filter(pk=export.pk).update(**named)
     if export.state in WORKING:
         return Done(export.pk, {"export": _stop(export)})
@@ -140,9 +153,8 @@ def exported(target: Target, place: UUID | None) -> Done:
 
 
 def _stop(export: Export) -> int:
-    working = Export.objects.select_for_update().filter(pk=export.pk, state__in=WORKING)
     export_files.remove(export)
-    return working.update(
+    return Export.objects.filter(pk=export.pk).update(
         state=ExportState.FAILED,
         fault="Stopped by an erasure: try it again.",
         **{"bytes": 0, "rows": 0, "place": None, "whole": False, "finished_at": datetime.now(UTC)},
@@ -214,7 +226,7 @@ def _line(needle: Needle, row: dict[str, Any]) -> dict[str, Any] | None:
 def _cell(needle: Needle, name: str, value: Any) -> Any:
     """Ids, tags and a channel's key may be made of the address."""
     of_channel = name == "recipient" and RECIPIENT in value
-    if not of_channel and name not in ("external_id", "tags"):
+    if not of_channel and name not in ("external_id", "provider_message_id", "tags"):
         return needle.json(value)
     return [needle.inside(each) for each in value] if isinstance(value, list) else value and needle.inside(value)
 

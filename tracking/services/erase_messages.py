@@ -67,8 +67,10 @@ def _erase(target: Target, found: list[UUID]) -> tuple[dict[str, int], int]:
 
 
 def _cancelled(work: Record, target: Target) -> set[UUID]:
-    """What still waits is not sent any more; what is left is just being sent."""
-    waiting = [row for row in work.messages.values() if row.status in (Status.PENDING, Status.PROCESSING)]
+    """What still waits is not sent any more; what is left is just being sent. What others send is not waited for: who
+    reports on it may take days, or never come back to it."""
+    ours = (row for row in work.messages.values() if not row.elsewhere)
+    waiting = [row for row in ours if row.status in (Status.PENDING, Status.PROCESSING)]
     taken = store.take_from_queue([row.id for row in waiting])
     for row in waiting:
         if row.id in taken:

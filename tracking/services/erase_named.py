@@ -23,8 +23,8 @@ def _text(longest: int | None = None) -> Redaction:
     return lambda needle, value: needle.text(value)[:longest]
 
 
-def _id(needle: Needle, value: str) -> str:
-    return needle.inside(value)[:200]
+def _id(longest: int) -> Redaction:
+    return lambda needle, value: needle.inside(value)[:longest]
 
 
 def _ids(needle: Needle, value: list[str]) -> list[str]:
@@ -59,11 +59,16 @@ class _Place:
 
 
 _PLACES = (
-    _Place("message", ("id",), {"recipient": _channel, "external_id": _id, "tags": _ids}, of="id"),
+    _Place(
+        "message",
+        ("id",),
+        {"recipient": _channel, "external_id": _id(200), "tags": _ids, "reference": _id(300)},
+        of="id",
+    ),
     # whoever wrote a message to a channel is its sender, however short their id is
     _Place("content", ("message_id",), {"body": _json}, also=" OR lower(t.body ->> 'sender') = ANY(%s)"),
-    _Place("attempt", ("message_id", "number"), {"text": _text(1000)}),
-    _Place("event", ("message_id", "dedupe_key"), {"text": _text(1000), "detail": _json}),
+    _Place("attempt", ("message_id", "number"), {"reference": _id(300), "code": _text(100), "text": _text(1000)}),
+    _Place("event", ("message_id", "dedupe_key"), {"code": _text(100), "text": _text(1000), "detail": _json}),
     _Place("engagement_tracked", ("message_id", "attempt"), {"targets": _texts}),
     _Place("engagement_visit", ("message_id", "id"), {"url": _text(), "agent": _text(200)}),
     _Place("webhook_delivery", ("id",), {"payload": _payload}),

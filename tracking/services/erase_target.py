@@ -11,7 +11,7 @@ from django.db import connection
 from tracking.models import Erasure
 from tracking.redact import Needle
 
-FIRST = UUID(int=0)
+FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)

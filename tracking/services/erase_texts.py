@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db.models import Model, Q
 
 from providers.models import Circuit
-from tracking.models import Erasure, Grant, Project, Remap
+from tracking.models import Erasure, Grant, Project, Remap, Switch
 from tracking.redact import Needle
 from tracking.services.erase_target import Done, Target
 
@@ -34,13 +34,13 @@ def step(target: Target, place: UUID | None) -> Done:
             **redact([Texts(Project, ("paused_reason",))], target.needle, Q(pk=target.project_id)),
             **redact([Texts(Erasure, ("reason",))], target.needle, project),
             **redact([Texts(Circuit, ("reason",))], target.needle, Q(account_id__in=accounts)),
-            **redact([Texts(Remap, ("why",))], target.needle),
+            **redact([Texts(Remap, ("why",)), Texts(Switch, ("reason",))], target.needle),
         }
     )
 
 
 def redact(tables: Iterable[Texts], needle: Needle, within: Q | None = None) -> dict[str, int]:
-    """table → rows that named them."""
+    """table → rows that named them, be it by what they looked for: an id that was made of the address."""
     return {texts.model._meta.db_table: _in(texts, needle, within or Q()) for texts in tables}
 
 
@@ -51,7 +51,7 @@ def _in(texts: Texts, needle: Needle, within: Q) -> int:
     changed = 0
     for row in texts.model._default_manager.filter(within & reduce(or_, wanted)):
         before = {name: getattr(row, name) for name in texts.names}
-        after = {name: _fitting(texts, row, name, needle.json(value)) for name, value in before.items()}
+        after = {name: _fitting(texts, row, name, needle.ids(value)) for name, value in before.items()}
         if after != before:
             changed += texts.model._default_manager.filter(pk=row.pk).update(**after)
     return changed

@@ -19,7 +19,6 @@ from tracking.alone import alone
 from tracking.models import MetricSeal, Project, PurgeRun
 from tracking.partitions import WEEK
 from tracking.services import purge_exports, purge_late, purge_plan, purge_rows, rollup
-from tracking.services.purge_exports import Ready
 from tracking.services.purge_plan import Step
 
 STALE = timedelta(minutes=2)  # a run that was not worked at for so long has lost its worker
@@ -66,11 +65,11 @@ def _slice(run: PurgeRun, until: float) -> bool:
     held = [] if finish_drops() else ["a partition could not be dropped yet: somebody reads it"]
     codes = dict(Project.objects.values_list("pk", "code"))
     waits = False
-    for step in purge_plan.steps(run.started_at):
-        ready, missing = purge_exports.of_step(step, since=run.started_at)
-        waits |= ready is Ready.WAITS
-        if ready is not Ready.YES:
-            held.append(f"{step.kind} of {_week(step.week)} stays: {missing}")
+    for planned in purge_plan.steps(run.started_at):
+        step = purge_exports.of_step(planned, since=run.started_at)
+        if isinstance(step, str):
+            waits = True
+            held.append(f"{planned.kind} of {_week(planned.week)} stays: {step}")
             continue
         if step.why:
             held.append(f"{step.kind} of {_week(step.week)} is not dropped whole: {step.why}")

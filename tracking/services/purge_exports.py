@@ -5,6 +5,7 @@ purge, which waits for it.
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -27,15 +28,19 @@ class Ready(enum.Enum):
     NO = enum.auto()  # it failed, or cannot be made
 
 
-def of_step(step: Step, *, since: datetime) -> tuple[Ready, str]:
-    """Whether everything that goes with a step is exported, by exports asked for after `since` (when the purge began);
-    they are asked for here. And what is missing, in words."""
-    found = [_of_project(project, step, since) for project in wanting(step)]
-    for worst in (Ready.NO, Ready.WAITS):
-        for ready, why in found:
-            if ready is worst:
-                return ready, why
-    return Ready.YES, ""
+def of_step(step: Step, *, since: datetime) -> Step | str:
+    """What of a step may go, by exports asked for after `since` (when the purge began); they are asked for here. Words
+    say what is being made, and that the step waits. Where an export cannot be made, other projects do not suffer for
+    it: their rows go."""
+    found = [(project, *_of_project(project, step, since)) for project in wanting(step)]
+    for _, ready, why in found:
+        if ready is Ready.WAITS:
+            return why
+    missing = {project.pk: why for project, ready, why in found if ready is Ready.NO}
+    if not missing:
+        return step
+    others = tuple(pk for pk in step.projects if pk not in missing)
+    return replace(step, whole=False, projects=others, why="; ".join(filter(None, [step.why, *missing.values()])))
 
 
 def wanting(step: Step) -> list[Project]:

@@ -86,7 +86,7 @@ def _start(place: Place, wanted: Wanted, expires_at: datetime, keep: timedelta) 
 def _begin(work: Record, row: MessageRow, wanted: Wanted, source: Source) -> None:
     """The status that it begins with, where that is not QUEUED; who knows the provider's id has handed it over."""
     status, reference = wanted.initial_status, wanted.provider_message_id
-    if status is not MessageStatus.QUEUED or reference:
+    if reference or status not in (MessageStatus.QUEUED, MessageStatus.CANCELLED):
         _report(work, row, status, Details(provider_message_id=reference), source)
     if status is MessageStatus.CANCELLED:
         work.decide(row, Decision.CANCEL, source=source)
