@@ -7,6 +7,7 @@ overtaken: its message is looked at again when it has ended.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,8 @@ from tracking.services.record import DISPATCH, Record, Source
 from tracking.services.route import NoRoute, Route
 from tracking.statuses import Decision, Status
 
-BATCH, BATCHES = 500, 10  # messages in one transaction, and transactions in one look: the loop has other work, too
+BATCH = 500  # messages in one transaction
+LOOK_SECONDS = 1.0  # the loop that looks hands messages over, too
 LOOK_AGAIN = timedelta(seconds=2)  # at a leg that is due while the one before is being handed over
 _ENDED = (Status.FAILED, Status.BOUNCED)
 _OVER = (Decision.CANCEL, Decision.EXPIRE, Decision.REJECT)  # for the message, whatever way it might take
@@ -68,12 +70,12 @@ def tell_double_deliveries(work: Record, rows: Iterable[MessageRow], *, source: 
 
 
 def take_overdue() -> int:
-    """Take the legs whose time has come while the one before has not delivered. How many were taken."""
-    taken = 0
-    for _ in range(BATCHES):
-        due = store.overdue_legs(BATCH)
-        taken += _take_each(due) if due else 0
-        if len(due) < BATCH:
+    """Take the legs whose time has come while the one before has not delivered. How many were taken. What is left of
+    very many after a second waits for the next look."""
+    until, taken = time.monotonic() + LOOK_SECONDS, 0
+    while due := store.overdue_legs(BATCH):
+        taken += _take_each(due)
+        if len(due) < BATCH or time.monotonic() > until:
             break
     return taken
 
