@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import requests
-from django.db import connection
+from django.db import connection, transaction
 
 from tests.benchmarks.crowd import Crowd
 from tests.builders import make_account, make_key, make_project
 from tests.tracking.lives import fail, queue_message
 from tests.tracking.streaming import Servers, Stream, Told, until
 from tracking.models import ApiKey, Follower, Project
+from tracking.services import stream as stream_service
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
@@ -63,6 +64,19 @@ def test_a_stream_tells_of_what_happens_and_nothing_else(servers: Servers, proje
     queue_message(other, make_account(other))
     foreign.until(foreign.changes)
     assert len(foreign.changes()) == 1
+
+
+def test_a_stream_is_not_ready_while_a_change_is_written_that_it_would_miss(servers: Servers, project: Project) -> None:
+    """By a transaction that began when nobody followed. Who asks for the status after `ready` gets the new one."""
+    key, message = make_key(project), queue_message(project, make_account(project))
+    with transaction.atomic():
+        fail(message)
+        stream = Stream(servers.stream_port, key)
+        ends = time.monotonic() + stream_service.KNOWN_AFTER + 2
+        while time.monotonic() < ends:
+            assert stream.read()
+        assert stream.status == 200 and not stream.told
+    assert [one.kind for one in stream.ready().told] == ["ready"]
 
 
 def test_clients_are_sent_from_the_one_address_to_the_other(servers: Servers, project: Project) -> None:

@@ -19,7 +19,8 @@ LOOK_EVERY = 1.0  # seconds, while not every process knows yet that somebody wai
 
 
 async def poll(hub: Hub, listener: Listener, message_id: UUID, query: following.WaitQuery) -> dict[str, Any]:
-    """The message as soon as its status is another one, else as it is in the end. Raises act.Missing, Problem (410)."""
+    """The message as soon as its status is another one, else as it is in the end. Raises act.Missing; Problem
+    (410) where it may have been purged."""
     until = time.monotonic() + query.wait
     hub.join(listener)
     try:
@@ -47,13 +48,12 @@ async def _woken(listener: Listener, seconds: float) -> None:
 
 
 async def _look(listener: Listener, message_id: UUID) -> dict[str, Any]:
-    return await ask(_found, listener.project_id, message_id)
+    found = await ask(lookup.notification, listener.project_id, message_id)
+    if found is None:
+        raise await ask(_gone, listener.project_id, message_id)
+    return found
 
 
-def _found(project_id: int, message_id: UUID) -> dict[str, Any]:
-    if found := lookup.notification(project_id, message_id):
-        return found
-    project = Project.objects.filter(pk=project_id).first()
-    if project and retention.was_purged(project_id, message_id, project.created_at):
-        raise problems.purged()
-    raise act.Missing
+def _gone(project_id: int, message_id: UUID) -> Exception:
+    since = Project.objects.values_list("created_at", flat=True).get(pk=project_id)
+    return problems.purged() if retention.was_purged(project_id, message_id, since) else act.Missing()
