@@ -230,7 +230,7 @@ Q_CLUSTER = {
 
 # --- Postroom's own
 WEB_THREADS = env.int("WEB_THREADS", default=8)  # of one web process, as its server was told
-BODY_SECONDS = env.float("BODY_SECONDS", default=30.0)  # for one request body, while it keeps others waiting
+BODY_SECONDS = env.float("BODY_SECONDS", default=30.0)  # for one body or answer, while it keeps others waiting
 RATE_LIMIT = env.int("RATE_LIMIT", default=30_000)  # requests a minute of one API key; 0: any number
 DISPATCH_LOOPS = env.int("DISPATCH_LOOPS", default=1)
 RECEIVE_LOOPS = env.int("RECEIVE_LOOPS", default=2)

@@ -30,7 +30,7 @@ class PlotlyFinder(BaseFinder):
         hit = self.storage.path(NAME) if path == f"{PREFIX}/{NAME}" else None
         if find_all:
             return [hit] if hit else []
-        return hit
+        return hit or []  # None would be taken for a place where it was found
 
     def list(self, ignore_patterns: Iterable[str] | None) -> Iterator[tuple[str, Storage]]:
         yield NAME, self.storage

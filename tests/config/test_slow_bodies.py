@@ -106,6 +106,28 @@ def test_forty_slow_bodies_stop_nobody_for_longer_than_the_deadline(server: tupl
             client.close()
 
 
+def not_reading(address: tuple[str, int]) -> socket.socket:
+    """Asks for the largest file that needs no key, and takes none of it."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(address)
+    client.sendall(f"GET /static/vendor/plotly.min.js HTTP/1.1\r\nHost: {address[0]}\r\n\r\n".encode())
+    return client
+
+
+def test_files_that_nobody_takes_stop_nobody_for_longer_than_the_deadline(server: tuple[str, int]) -> None:
+    url = f"http://{server[0]}:{server[1]}"
+    clients = [not_reading(server) for _ in range(40)]
+    try:
+        while answered_within(url, 1):
+            assert len(clients) < 400, "there is always somebody who answers"
+            clients += [not_reading(server) for _ in range(20)]
+        assert answered(f"{url}/healthz", SECONDS + RESPAWN) is not None
+    finally:
+        for client in clients:
+            client.close()
+
+
 def test_a_few_slow_bodies_hold_nobody_up_and_are_left_alone(server: tuple[str, int]) -> None:
     project = make_project()
     make_account(project)

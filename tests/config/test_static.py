@@ -1,4 +1,4 @@
-"""How static files are compressed."""
+"""How static files are found and compressed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 
 import brotli  # type: ignore[import-untyped]
+from django.contrib.staticfiles import finders
 
 from config.static import HashedFiles
 
@@ -25,3 +26,9 @@ def test_the_quick_way_is_taken():
     """Quality 11, the library's default, took sixteen seconds for Plotly alone."""
     compressed = HashedFiles.create_compressor(HashedFiles.__new__(HashedFiles), quiet=True).compress_brotli(TEXT)
     assert compressed == brotli.compress(TEXT, quality=9)
+
+
+def test_a_file_that_is_nowhere_is_not_found() -> None:
+    """None of the finders says that it has it: whatever is found is opened."""
+    assert finders.find("vendor/nothing.js") is None
+    assert finders.find("vendor/plotly.min.js")

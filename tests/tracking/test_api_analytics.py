@@ -148,6 +148,7 @@ WRONG: list[tuple[str, dict[str, str]]] = [
     ("end_date", {"start_date": "2023-12-02", "end_date": "2023-12-01"}),
     ("end_date", {"start_date": "2023-01-01", "end_date": "2024-01-02"}),
     *(("timezone", {"timezone": text}) for text in ("", "Mars/Base", "../../etc/passwd", "Europe", "\0", "x" * 300)),
+    ("start_date", {"start_date": "2023-01-01"}),  # more than a year ago, and no end is named
     # west of the date line became east of it: there was no such day
     ("start_date", {"start_date": "2011-12-30", "end_date": "2011-12-30", "timezone": "Pacific/Apia"}),
     ("group", {"group": "day"}),

@@ -111,6 +111,8 @@ def _scope(project_id: int, asked: PeriodQuery) -> tuple[Scope, ZoneInfo]:
     if last < first:
         raise BadQuery({"end_date": "must not be before start_date"})
     if (last - first).days >= MAX_DAYS:
+        if asked.end_date is None:
+            raise BadQuery({"start_date": f"must be at most {MAX_DAYS} days ago where no end_date is given"})
         raise BadQuery({"end_date": f"must be at most {MAX_DAYS} days from start_date, both included"})
     since, until = _midnight(first, zone), _midnight(last + timedelta(days=1), zone)
     if since >= until:
