@@ -41,6 +41,10 @@ class Problem(Exception):
         self.document = problem.document(status, kind, detail, errors)
 
 
+def purged() -> Problem:
+    return Problem(410, "purged", "This notification is older than what is kept.")
+
+
 def answer(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> HttpResponse:
     return HttpResponse(
         orjson.dumps(document),

@@ -8,16 +8,19 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from tracking import following, ticket
+from tracking import following, retention, ticket
+from tracking.api import problems
 from tracking.api.stream.database import ask
 from tracking.api.stream.hub import Hub, Listener
+from tracking.models import Project
 from tracking.services import act, lookup, stream
 
 LOOK_EVERY = 1.0  # seconds, while not every process knows yet that somebody waits
 
 
 async def poll(hub: Hub, listener: Listener, message_id: UUID, query: following.WaitQuery) -> dict[str, Any]:
-    """The message as soon as its status is another one, else as it is in the end. Raises act.Missing."""
+    """The message as soon as its status is another one, else as it is in the end. Raises act.Missing; Problem
+    (410) where it may have been purged."""
     until = time.monotonic() + query.wait
     hub.join(listener)
     try:
@@ -47,5 +50,10 @@ async def _woken(listener: Listener, seconds: float) -> None:
 async def _look(listener: Listener, message_id: UUID) -> dict[str, Any]:
     found = await ask(lookup.notification, listener.project_id, message_id)
     if found is None:
-        raise act.Missing
+        raise await ask(_gone, listener.project_id, message_id)
     return found
+
+
+def _gone(project_id: int, message_id: UUID) -> Exception:
+    since = Project.objects.values_list("created_at", flat=True).get(pk=project_id)
+    return problems.purged() if retention.was_purged(project_id, message_id, since) else act.Missing()

@@ -122,7 +122,7 @@ class _OfOne(View):
     @staticmethod
     def found(caller: Caller, key: UUID, shape: Any) -> HttpResponse:
         if shape is None and retention.was_purged(caller.project_id, key, caller.project_since):
-            raise problems.Problem(410, "purged", "This notification is older than what is kept.")
+            raise problems.purged()
         return _or_404(shape)
 
     @staticmethod
