@@ -19,7 +19,7 @@ ERASED = "(erased)"
 SHORT = 5  # characters: shorter ones are only looked for as whole values, or every text would hold them
 # An escape may stand before it.
 _ESCAPED = r"(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\[nrt])"
-_COPIES = ("cc", "bcc")
+_COPIES, _REPLIES = ("cc", "bcc"), "reply_to"
 
 
 class Needle:
@@ -88,6 +88,8 @@ class Needle:
     def _member(self, name: str, value: Any, ids: bool) -> Any:
         if name in _COPIES and isinstance(value, list):
             return [each for each in value if not isinstance(each, str) or self.text(each) == each]
+        if name == _REPLIES and isinstance(value, str) and self.text(value) != value:
+            return ""  # a message that waits is sent without it; no server would take the other
         return self.json(value, ids=ids)
 
 
