@@ -531,16 +531,26 @@ def test_without_its_export_nothing_goes(
     assert Message.objects.filter(pk=key).exists()
 
 
+@pytest.mark.parametrize("directory", [False, True])
 def test_other_projects_do_not_suffer_for_an_export_that_cannot_be_made(
-    project: Project, account: ProviderAccount
+    project: Project, account: ProviderAccount, settings: Any, tmp_path: Path, directory: bool
 ) -> None:
-    """There is no directory for it: the week stays, but what others keep for a shorter time goes all the same."""
+    """There is no directory for it, or it failed: the week stays, but what others keep for a shorter time goes."""
+    settings.PURGE_EXPORT_DIR = str(tmp_path) if directory else ""
+    why = f"the export of {project.code} failed" if directory else f"{project.code}: to be exported first, but"
     keep(project, 30, export_first=True)
     other = make_project()
     keep(other, 30)
     mine, theirs = make_old(project, account, weeks_ago(10)), make_old(other, account, weeks_ago(10))
-    held = " ".join(run().held)
-    assert f"{project.code} is to be exported first, but PURGE_EXPORT_DIR is not set" in held
+    (planned,) = [each for each in purge_plan.preview(datetime.now(UTC)) if each.step.kind == "message"]
+    assert planned.projects == ({project.code: 1} if directory else {}) | {other.code: 1}
+    assert planned.step.whole is directory and ("PURGE_EXPORT_DIR is not set" in planned.step.why) is not directory
+    found = purge.start(by="test")
+    assert found is not None and purge.work(found.pk, seconds=20)
+    assert Export.objects.update(state="failed", fault="The disk is full.") == directory
+    assert purge.work(found.pk, seconds=20)
+    found.refresh_from_db()
+    assert found.finished_at and why in " ".join(found.held)
     assert set(Message.objects.filter(pk__in=[mine, theirs]).values_list("pk", flat=True)) == {mine}
     assert Attempt.objects.filter(message_id=mine).exists() and not Attempt.objects.filter(message_id=theirs).exists()
     assert agrees()

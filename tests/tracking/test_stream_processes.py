@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.benchmarks.crowd import Crowd
 from tests.builders import make_account, make_key, make_project
 from tests.tracking.lives import fail, queue_message
 from tests.tracking.streaming import Servers, Stream, Told, until
+from tracking import ids
 from tracking.models import ApiKey, Follower, Project
 from tracking.services import stream as stream_service
 
@@ -292,6 +294,17 @@ def test_bad_input_is_refused_by_both(client, query: str, status: int, said: str
     """By the web process before it sends anybody anywhere (the other one has the same code)."""
     answer = client.get(f"/v1/{query}", headers={"Authorization": f"Bearer {make_key(make_project())}"})
     assert answer.status_code == status and said in answer.content.decode()
+
+
+def test_a_long_poll_on_a_purged_message_says_so_as_any_look_at_it(servers: Servers, project: Project) -> None:
+    now = datetime.now(UTC)
+    Project.objects.filter(pk=project.pk).update(created_at=now - timedelta(days=300))
+    key, purged = make_key(project), ids.floor(now - timedelta(days=200))
+    for address in (servers.url, servers.stream_url):
+        answer = get(f"{address}/v1/notifications/{purged}?wait=1", key)
+        assert (answer.status_code, answer.json()["type"]) == (410, "urn:postroom:purged")
+    before = ids.floor(now - timedelta(days=400))  # there was no project then
+    assert get(f"{servers.stream_url}/v1/notifications/{before}?wait=1", key).status_code == 404
 
 
 def test_strangers_get_nothing(servers: Servers, project: Project) -> None:

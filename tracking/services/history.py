@@ -77,7 +77,9 @@ def make_room(*, past: Past) -> None:
 
 
 def write_day(*, project: Project, accounts: Sequence[ProviderAccount], past: Past, day: int) -> int:
-    """One day of it, the same at every call. How many were written."""
+    """One day of it, the same at every call. How many were written. The project is as old as its history: what is
+    purged of it one day is known by its time."""
+    Project.objects.filter(pk=project.pk, created_at__gt=past.begin_of(0)).update(created_at=past.begin_of(0))
     random = Random(f"day {day}")
     by_code = {account.code: account for account in accounts}
     first = {account.channel: account for account in reversed(accounts)}

@@ -25,13 +25,13 @@ BY = "export before purge"
 class Ready(enum.Enum):
     YES = enum.auto()
     WAITS = enum.auto()
-    NO = enum.auto()  # it failed, or cannot be made
+    NO = enum.auto()  # it failed
 
 
 def of_step(step: Step, *, since: datetime) -> Step | str:
     """What of a step may go, by exports asked for after `since` (when the purge began); they are asked for here. Words
-    say what is being made, and that the step waits. Where an export cannot be made, other projects do not suffer for
-    it: their rows go."""
+    say what is being made, and that the step waits. Where an export failed, other projects do not suffer for it: their
+    rows go."""
     found = [(project, *_of_project(project, step, since)) for project in wanting(step)]
     for _, ready, why in found:
         if ready is Ready.WAITS:
@@ -52,8 +52,6 @@ def wanting(step: Step) -> list[Project]:
 
 
 def _of_project(project: Project, step: Step, since: datetime) -> tuple[Ready, str]:
-    if not settings.PURGE_EXPORT_DIR:
-        return Ready.NO, f"{project.code} is to be exported first, but PURGE_EXPORT_DIR is not set"
     found = _find(project, step, since)
     if found is None:
         _ask(project, step)

@@ -83,10 +83,11 @@ def _messages(
     past = tuple(pk for pk in present if policies[pk].past("message", week, now))
     if present and not past:
         return None
-    why = _others("messages", len(present) - len(past)) or held(week, quick)
+    stuck = [pk for pk in past if policies[pk].export_first and not settings.PURGE_EXPORT_DIR]
+    why = _others("messages", len(present) - len(past)) or _nowhere(stuck) or held(week, quick)
     if why:
         ending = projects_in(week, final=True)
-        past = tuple(pk for pk in past if pk in ending)
+        past = tuple(pk for pk in past if pk in ending and pk not in stuck)
     return Step("message", week, not why, parts, past, why)
 
 
@@ -108,6 +109,11 @@ def _contents(
 
 def _others(what: str, count: int) -> str:
     return f"{count} other project{'s keep' if count > 1 else ' keeps'} {what} in it" if count else ""
+
+
+def _nowhere(stuck: Sequence[int]) -> str:
+    codes = Project.objects.filter(pk__in=stuck).values_list("code", flat=True) if stuck else []
+    return f"{', '.join(codes)}: to be exported first, but PURGE_EXPORT_DIR is not set" if codes else ""
 
 
 def _or_default(policies: dict[int, Policy]) -> Sequence[Policy]:
