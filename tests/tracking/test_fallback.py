@@ -546,6 +546,20 @@ def test_a_worker_that_dies_during_the_call_loses_no_leg(project: Project) -> No
     assert (channels(), status_of(key)) == (["sms"], "sent")
 
 
+def test_a_leg_that_was_decided_on_outlives_worker_and_account(project: Project) -> None:
+    """A receipt takes the next leg during the call, the worker dies in it, and the account cannot be used any more."""
+    key = hand_in(project)
+    chat = ProviderAccount.objects.get(code="by-chat")
+    assert len(dispatch.start(chat.pk, 5)) == 1  # and nobody hands it over
+    tell(key, 1, ReceiptKind.FAILED, failure=FailureClass.PERMANENT)
+    ProviderAccount.objects.filter(pk=chat.pk).update(kind="none-such")
+    accounts.forget()
+    QueueRow.objects.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
+    assert reap.orphans() == []
+    run()
+    assert (channels(), status_of(key), leg_of(key)) == (["sms"], "sent", 1)
+
+
 def test_a_crash_while_a_leg_is_taken_leaves_it_to_the_next_look(project: Project) -> None:
     key = hand_in(project)
     run()

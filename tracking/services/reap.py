@@ -12,6 +12,7 @@ from django.db import connection, transaction
 
 from providers.base import FailureClass, Outbound
 from tracking import accounts, ids, store
+from tracking.services import legs
 from tracking.services.handover import ORPHANED, Handover, failed, must_ask
 from tracking.services.outcomes import finish
 from tracking.services.record import DISPATCH, Record
@@ -84,7 +85,10 @@ def _abandoned(limit: int) -> list[Handover]:
             echo, channel = ids.echo(key, attempt.number), bound.adapter.account.channel
             asked_for = Outbound(echo, attempt.idempotency_key, channel, row.address(attempt.leg)[1])
             found.append(Handover(attempt.account_id, bound.adapter, asked_for, key, attempt.number, token, work.now))
-        work.save([store.dropped(gone)])
+        next_leg = {key: row for key, _ in gone if (row := work.messages.get(key)) and legs.wanted(row)}
+        dropped = [lease for lease in gone if lease[0] not in next_leg]
+        moved = [(next_leg[key], token, work.now) for key, token in gone if key in next_leg]
+        work.save([store.dropped(dropped), store.moved(moved)])
     return found
 
 
