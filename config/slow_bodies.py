@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
 Environ = dict[str, Any]
 Application = Callable[[Environ, Any], Iterable[bytes]]
+Waiting = dict["Body | Answer", float]  # for a client, since when; changed by single, atomic operations
 
 
 def end_process() -> None:
@@ -39,9 +40,7 @@ class Guard:
     threads: int
     seconds: float
     end: Callable[[], None] = end_process
-    _waiting: dict[Body | Answer, float] = field(
-        default_factory=dict
-    )  # since when; changed by single, atomic operations
+    _waiting: Waiting = field(default_factory=dict)
     _started: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
@@ -64,7 +63,7 @@ class Guard:
 class Body:
     """`wsgi.input` that says for how long it has been waited for, from the first read on."""
 
-    def __init__(self, stream: Any, waiting: dict[Body | Answer, float]) -> None:
+    def __init__(self, stream: Any, waiting: Waiting) -> None:
         self._stream, self._waiting = stream, waiting
         self._began = 0.0
 
@@ -92,7 +91,7 @@ class Body:
 class Answer:
     """What the application answers; says since when its client has been taking it."""
 
-    def __init__(self, parts: Iterable[bytes], waiting: dict[Body | Answer, float]) -> None:
+    def __init__(self, parts: Iterable[bytes], waiting: Waiting) -> None:
         self._parts, self._waiting = parts, waiting
         self._next = iter(parts).__next__
 
