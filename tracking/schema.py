@@ -214,6 +214,11 @@ class BadQuery(Exception):
         self.errors = errors
 
 
+def repeated(given: Iterable[tuple[str, Sequence[str]]]) -> dict[str, str]:
+    """What is wrong with parameters that come several times, of which all but the last would be ignored."""
+    return {name: "may be given only once" for name, values in given if len(values) > 1}
+
+
 def query(kind: type[Model], given: Mapping[str, str]) -> Model:
     """The parameters of an address as a model of ours. Raises BadQuery."""
     try:

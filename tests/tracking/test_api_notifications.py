@@ -12,10 +12,10 @@ from django.core.management import CommandError, call_command
 from django.http import HttpResponse
 from django.test import Client
 
-from tests.builders import make_account, make_key, make_message, make_project
+from tests.builders import make_account, make_channel, make_key, make_message, make_project
 from tracking import ids, store
 from tracking.api import authentication
-from tracking.models import ApiKey, Content, Event, Message, Project, QueueRow
+from tracking.models import ApiKey, Content, Event, Message, Project, QueueRow, Scope
 from tracking.services import listing, route, suppress
 from tracking.services.record import Record, Source
 from tracking.statuses import Decision, Fact, FactKind
@@ -487,3 +487,19 @@ def test_a_lost_race_for_the_queue_row_changes_nothing(api: Api, project: Projec
     )
     assert api.post(f"notifications/{key}/retry").status_code == 409
     assert Message.objects.get(pk=key).status == "failed"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("notifications", "channels", "channels/room-1/members", "devices", "exports", "consents"),
+        *("analytics/delivery-metrics", "analytics/providers", "analytics/performance"),
+    ],
+)
+def test_a_parameter_that_comes_twice_is_an_error(project: Project, path: str) -> None:
+    """All but the last were ignored."""
+    make_channel(project, key="room-1")
+    caller = Api(make_key(project, scopes=[scope.value for scope in Scope]))
+    answer = caller.get(path, limit=["1", "2"])
+    assert answer.status_code == 400
+    assert {"parameter": "limit", "detail": "may be given only once"} in answer.json()["errors"]

@@ -353,10 +353,12 @@ def test_purged_ids_are_answered_purged(project: Project, account: ProviderAccou
     unknown, random = ids.new(), uuid4()
     found = bulk_status.statuses(project.pk, [str(key), str(unknown), str(random)], since=datetime.now(UTC) - LONG)
     assert [each["reason"] for each in found] == ["purged", "not_found", "not_found"]
-    for path in (f"notifications/{key}", f"notifications/{key}/events"):
+    receipts = (f"notifications/{key}/receipts", f"notifications/{key}/receipts/read")
+    for path in (f"notifications/{key}", f"notifications/{key}/events", *receipts):
         gone = api.get(path)
         assert gone.status_code == 410 and gone.json()["type"] == "urn:postroom:purged"
         assert api.get(path.replace(str(key), str(unknown))).status_code == 404
+    assert api.post(receipts[0], {"user_id": "ada", "status": "read"}).status_code == 410
     for deed in ("retry", "cancel"):
         answer = api.post(f"notifications/{key}/{deed}", {})
         assert answer.status_code == 409 and "purged" in answer.json()["detail"]

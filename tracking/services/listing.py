@@ -23,7 +23,7 @@ from django_filters import (
 )
 
 from providers.models import CHANNELS, ProviderAccount
-from tracking import cursors, ids, shape
+from tracking import cursors, ids, schema, shape
 from tracking.models import Message
 from tracking.models.message import STATUSES
 from tracking.paging import DEFAULT_LIMIT, MAX_LIMIT, NOT_A_CURSOR
@@ -104,7 +104,7 @@ def page(project_id: int, query: QueryDict) -> dict[str, Any]:
 def _check(query: QueryDict) -> None:
     """Raises BadQuery, which names all that is wrong."""
     unknown = sorted(set(query) - _FILTERS - {"cursor", "limit"})
-    errors = {name: "may be given only once" for name, values in query.lists() if len(values) > 1}
+    errors = schema.repeated(query.lists())
     errors |= dict.fromkeys(unknown, "is not a known parameter")
     checks: tuple[Callable[[], object], ...] = (
         lambda: _filtered(query, Message.objects.none(), _FILTERS),

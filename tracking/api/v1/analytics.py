@@ -26,7 +26,7 @@ class DeliveryMetrics(_Numbers):
     describes = {"GET": Operation("Delivery metrics", DeliveryMetricsAnswer, query=MetricsQuery)}
 
     def get(self, request: Request) -> HttpResponse:
-        project_id, asked = self.caller(request).project_id, request.query_params.dict()
+        project_id, asked = self.caller(request).project_id, self.query(request)
         return json.answer(analytics.delivery_metrics(project_id, asked))
 
 
@@ -36,7 +36,7 @@ class Providers(_Numbers):
     describes = {"GET": Operation("Compare providers", ProvidersAnswer, query=PeriodQuery)}
 
     def get(self, request: Request) -> HttpResponse:
-        return json.answer(analytics.providers(self.caller(request).project_id, request.query_params.dict()))
+        return json.answer(analytics.providers(self.caller(request).project_id, self.query(request)))
 
 
 class Performance(_Numbers):
@@ -46,4 +46,4 @@ class Performance(_Numbers):
     describes = {"GET": Operation("Key figures", PerformanceAnswer, query=PeriodQuery)}
 
     def get(self, request: Request) -> HttpResponse:
-        return json.answer(analytics.performance(self.caller(request).project_id, request.query_params.dict()))
+        return json.answer(analytics.performance(self.caller(request).project_id, self.query(request)))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from tracking import channel_schema
-from tracking.api import json
+from tracking import channel_schema, retention
+from tracking.api import json, problems
+from tracking.api.authentication import Caller
 from tracking.api.describe import Operation
 from tracking.api.marking import finish
 from tracking.api.v1 import channel_shapes as shapes
@@ -24,7 +27,19 @@ class _View(View):
         return channels.find(self.caller(request).project_id, key)
 
     def place(self, request: Request, notification: str) -> ChannelMessage:
-        return channel_posts.find(self.caller(request).project_id, _id(notification))
+        caller, key = self.caller(request), _id(notification)
+        with self.telling_purged(caller, key):
+            return channel_posts.find(caller.project_id, key)
+
+    @staticmethod
+    @contextmanager
+    def telling_purged(caller: Caller, key: UUID) -> Iterator[None]:
+        try:
+            yield
+        except act.Missing:
+            if retention.was_purged(caller.project_id, key, caller.project_since):
+                raise problems.purged() from None
+            raise
 
 
 class Channels(_View):
@@ -41,7 +56,7 @@ class Channels(_View):
     }
 
     def get(self, request: Request) -> HttpResponse:
-        return json.answer(channels.page(self.caller(request).project_id, request.query_params.dict()))
+        return json.answer(channels.page(self.caller(request).project_id, self.query(request)))
 
     def post(self, request: Request) -> HttpResponse:
         made = channels.create(project_id=self.caller(request).project_id, document=json.document(request))
@@ -94,7 +109,7 @@ class ChannelMembers(_View):
     }
 
     def get(self, request: Request, channel: str) -> HttpResponse:
-        return json.answer(members.page(self.channel(request, channel), request.query_params.dict()))
+        return json.answer(members.page(self.channel(request, channel), self.query(request)))
 
     def post(self, request: Request, channel: str) -> HttpResponse:
         added = members.add(self.channel(request, channel), json.document(request))
@@ -142,7 +157,7 @@ class ChannelMessages(_View):
     }
 
     def get(self, request: Request, channel: str) -> HttpResponse:
-        return json.answer(channel_posts.page(self.channel(request, channel), request.query_params.dict()))
+        return json.answer(channel_posts.page(self.channel(request, channel), self.query(request)))
 
     def post(self, request: Request, channel: str) -> HttpResponse:
         document = json.document(request)
@@ -179,21 +194,24 @@ class Receipts(_View):
             "Count the members who got a message and who read it",
             shapes.ReceiptCounts,
             query=channel_schema.ReceiptsQuery,
+            errors=(410,),
         ),
         "POST": Operation(
             "Mark a message as delivered to a member, or read",
             shapes.ChannelMarker,
             body=channel_schema.Mark,
             example={"user_id": "ada", "status": "read"},
+            errors=(410,),
         ),
     }
 
     def get(self, request: Request, notification: str) -> HttpResponse:
-        return json.answer(channel_receipts.summary(self.place(request, notification), request.query_params.dict()))
+        return json.answer(channel_receipts.summary(self.place(request, notification), self.query(request)))
 
     def post(self, request: Request, notification: str) -> HttpResponse:
-        project_id = self.caller(request).project_id
-        moved = finish(markers.mark_message(project_id, _id(notification), json.document(request)))
+        caller, key = self.caller(request), _id(notification)
+        with self.telling_purged(caller, key):
+            moved = finish(markers.mark_message(caller.project_id, key, json.document(request)))
         return json.answer(channel_receipts.marker_shape(moved.members[0]))
 
 
@@ -207,11 +225,12 @@ class ReceiptUsers(_View):
             shapes.ReceiverPage,
             query=channel_schema.MembersQuery,
             choices={"kind": ("delivered", "read")},
+            errors=(410,),
         )
     }
 
     def get(self, request: Request, notification: str, kind: str) -> HttpResponse:
-        place, query = self.place(request, notification), request.query_params.dict()
+        place, query = self.place(request, notification), self.query(request)
         return json.answer(channel_receipts.native_page(place, kind, query))
 
 

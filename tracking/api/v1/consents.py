@@ -100,7 +100,7 @@ class ConsentBatch(View):
 def _read(read: Callable[[Mapping[str, str], str], Named], request: Request, caller: Caller) -> Named:
     """The parameters of an address. Raises BadQuery."""
     try:
-        return read(request.query_params.dict(), caller.default_region)
+        return read(View.query(request), caller.default_region)
     except Invalid as invalid:
         raise BadQuery({error.pointer[1:]: error.detail for error in invalid.errors}) from None
 

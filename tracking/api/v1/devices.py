@@ -29,7 +29,7 @@ class Devices(View):
     }
 
     def get(self, request: Request) -> HttpResponse:
-        return json.answer(device_list.page(self.caller(request).project_id, request.query_params.dict()))
+        return json.answer(device_list.page(self.caller(request).project_id, self.query(request)))
 
     def post(self, request: Request) -> HttpResponse:
         """201 for a new device; 200 for one that was known by its hwid or token: it is renewed."""

@@ -26,7 +26,7 @@ class Exports(View):
     http_method_names = ["get", "head"]
 
     def get(self, request: Request) -> HttpResponse:
-        return json.answer(export_requests.page(self.caller(request).project_id, request.query_params.dict()))
+        return json.answer(export_requests.page(self.caller(request).project_id, self.query(request)))
 
 
 class DeliveryData(View):

@@ -46,6 +46,14 @@ class View(APIView):
         assert isinstance(request.auth, Caller)  # HasScope lets nobody else through
         return request.auth
 
+    @staticmethod
+    def query(request: Request) -> dict[str, str]:
+        """The parameters of the address. Raises BadQuery."""
+        if errors := schema.repeated(request.query_params.lists()):
+            raise schema.BadQuery(errors)
+        found: dict[str, str] = request.query_params.dict()
+        return found
+
     @classmethod
     def key(cls, request: Request, document: Any) -> Key | None:
         """The Idempotency-Key, if there is one."""

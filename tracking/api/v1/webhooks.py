@@ -147,7 +147,7 @@ class Deliveries(_View):
     http_method_names = ["get", "head"]
 
     def get(self, request: Request, webhook: str) -> HttpResponse:
-        return json.answer(deliveries.page(self.endpoint(request, webhook), request.query_params.dict()))
+        return json.answer(deliveries.page(self.endpoint(request, webhook), self.query(request)))
 
 
 class Delivery(_View):
