@@ -131,6 +131,22 @@ def follow(project_id: int) -> float:
         return max(0.0, KNOWN_AFTER - float(cursor.fetchone()[0]))
 
 
+def under_way() -> int:
+    """A number for `ended`: of the transactions that there have been until now."""
+    return _number("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+
+
+def ended(until: int) -> bool:
+    """Whether all of these transactions have ended, as far as they write."""
+    return _number("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint") >= until
+
+
+def _number(query: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return int(cursor.fetchone()[0])
+
+
 def still_followed(project_ids: Collection[int]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(

@@ -6,6 +6,7 @@ What is kept in the database is sent first; from the moment that a client has jo
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 
 from tracking import following
@@ -14,6 +15,8 @@ from tracking.api.stream.database import ask
 from tracking.api.stream.hub import Hub, Listener, frame_of, notice
 from tracking.services import stream
 
+SETTLE_SECONDS = 20.0  # at most, for transactions that began before all knew of the follower
+LOOK_EVERY = 0.2
 CHUNK = 500  # events of the past, read and sent at once
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -53,7 +56,16 @@ async def tell(hub: Hub, listener: Listener, client: Client, last: int | None) -
 
 
 async def _pause(listener: Listener, seconds: float) -> None:
-    """Until all processes know that the project is followed."""
+    """Until all processes know that the project is followed, and what was written by one that did not is committed."""
+    if not seconds:
+        return
+    await _wait(listener, seconds)
+    until, last = await ask(stream.under_way), time.monotonic() + SETTLE_SECONDS
+    while not listener.ended and time.monotonic() < last and not await ask(stream.ended, until):
+        await _wait(listener, LOOK_EVERY)
+
+
+async def _wait(listener: Listener, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await listener.woken.wait()  # only its end wakes it: it has not joined
