@@ -47,7 +47,9 @@ class Guard:
         if self._started.acquire(blocking=False):  # by the first request: a server may fork after it has loaded us
             threading.Thread(target=self._watch, name="slow-bodies", daemon=True).start()
         environ["wsgi.input"] = Body(environ["wsgi.input"], self._waiting)
-        return Answer(self.application(environ, start_response), self._waiting)
+        answer = self.application(environ, start_response)
+        # what Django has whole is one part, which the server takes at once
+        return Answer(answer, self._waiting) if getattr(answer, "streaming", True) else answer
 
     def stuck(self) -> bool:
         since = list(self._waiting.values())

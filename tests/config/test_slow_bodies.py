@@ -34,7 +34,8 @@ def server(tmp_path: Path) -> Iterator[tuple[str, int]]:
         *("--http", "1", "--no-ws", "--workers", "2", "--blocking-threads", "8", "--workers-kill-timeout", "2"),
         *("--respawn-failed-workers", "config.wsgi:application"),
     ]
-    ours = {"DATABASE_URL": database.url(), "POSTROOM_ROLE": "web", "DEBUG": "1", "DATABASE_POOL": "4"}
+    # a connection for each thread, as in the settings: who sends slowly keeps the one by which its key was read
+    ours = {"DATABASE_URL": database.url(), "POSTROOM_ROLE": "web", "DEBUG": "1", "DATABASE_POOL": "8"}
     environment = {**os.environ, **ours, "BODY_SECONDS": str(SECONDS), "WEB_THREADS": "8"}
     log = tmp_path / "server.log"
     with log.open("wb") as output:
