@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, Tag, TypeAdapter
 from pydantic_core import PydanticCustomError
 
+from tracking import days
 from tracking.endpoint_schema import Url
 from tracking.export_columns import COLUMNS, USUAL
 from tracking.fields import OTHER_FORM, TEXT_FORM, ChannelName, Line, Moment, by_form
@@ -110,10 +111,10 @@ class NewExport(Strict):
             raise Invalid([FieldError("/end_date" if self.end_date else "/start_date", "ends before it begins")])
         if (last - first).days >= MAX_DAYS:
             raise Invalid([FieldError("/start_date", f"a period has at most {MAX_DAYS} days")])
-        since, until = _midnight(first, zone), _midnight(last + timedelta(days=1), zone)
-        if since >= until:
-            raise Invalid([FieldError("/start_date", "is a day that this time zone does not have")])
-        return since, until
+        try:
+            return days.period(first, last, zone)
+        except days.NoSuchDay as none:
+            raise Invalid([FieldError("/start_date", str(none))]) from None
 
     def selected(self, now: datetime, *, account_id: int | None) -> Filters:
         """Raises Invalid."""
@@ -133,10 +134,6 @@ class NewExport(Strict):
             **asked.model_dump(include={"channel", "external_id", "category", "tag"}),
             recipient=_as_stored(asked.recipient),
         )
-
-
-def _midnight(day: date, zone: tzinfo) -> datetime:
-    return datetime.combine(day, time.min, zone).astimezone(UTC)
 
 
 def _as_stored(recipient: str | None) -> str | None:

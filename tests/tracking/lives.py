@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from providers.base import FailureClass
 from providers.models import ProviderAccount
@@ -64,3 +65,13 @@ def fail(key, *, kind: FactKind = FactKind.FAILED, **fact) -> None:
     work.decide(row, Decision.GIVE_UP, source=Source("dispatch"))
     work.save()
     QueueRow.objects.filter(pk=key).delete()
+
+
+def until_waited_for() -> None:
+    """Until another connection waits for a lock of this one's transaction."""
+    deadline, waited_for = time.monotonic() + 20, False
+    with connection.cursor() as cursor:
+        while not waited_for:
+            assert time.monotonic() < deadline
+            cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))")
+            waited_for = cursor.fetchone()[0]

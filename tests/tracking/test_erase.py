@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -24,7 +23,7 @@ from providers.email import mime
 from providers.models import ProviderAccount
 from tests.builders import make_account, make_endpoint, make_key, make_message, make_project, sender_of
 from tests.tracking.aged import make_old, weeks_ago
-from tests.tracking.lives import fail
+from tests.tracking.lives import fail, until_waited_for
 from tests.tracking.test_api_notifications import Api
 from tracking import ids, metrics, redact, tasks
 from tracking.models import (
@@ -317,18 +316,13 @@ def test_an_archive_that_is_completed_at_the_same_time_is_kept(
     make_message(project, recipient=BADA)
     archive = exports.request(project=project, filters=Filters(), by="test", directory=tmp_path, expires=False)
     locked = threading.Event()
-    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
 
     def write() -> None:
         try:
-            with transaction.atomic(), connection.cursor() as cursor:
+            with transaction.atomic():
                 export = Export.objects.select_for_update(of=("self",)).select_related("project").get()
                 locked.set()
-                deadline, waited_for = time.monotonic() + 20, False
-                while not waited_for:
-                    assert time.monotonic() < deadline
-                    cursor.execute(waits)
-                    waited_for = cursor.fetchone()[0]
+                until_waited_for()
                 while not export.finished:
                     export_work._step(export)
         finally:

@@ -27,7 +27,7 @@ from providers.models import ProviderAccount
 from tests import database
 from tests.builders import make_account, make_endpoint, make_key, make_project
 from tests.tracking.aged import make_old, weeks_ago
-from tests.tracking.lives import fail
+from tests.tracking.lives import fail, until_waited_for
 from tests.tracking.test_api_notifications import Api
 from tests.tracking.test_partitions import Traffic, long_reader
 from tracking import ids, metrics, partitions, tasks
@@ -487,11 +487,10 @@ def test_a_receipt_that_is_just_being_recorded_keeps_its_message(
     received = datetime.now(UTC)
     found = exported_and_waiting(project)
     locked = threading.Event()
-    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
 
     def record() -> None:
         try:
-            with transaction.atomic(), connection.cursor() as cursor:
+            with transaction.atomic():
                 work = Record([late], now=received)
                 row = work.messages[late]
                 # a machine's look at it: nothing of the message itself changes
@@ -500,11 +499,7 @@ def test_a_receipt_that_is_just_being_recorded_keeps_its_message(
                 )
                 work.save()
                 locked.set()
-                deadline, waited_for = time.monotonic() + 20, False
-                while not waited_for:
-                    assert time.monotonic() < deadline
-                    cursor.execute(waits)
-                    waited_for = cursor.fetchone()[0]
+                until_waited_for()
         finally:
             connection.close()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from providers.models import ProviderAccount
-from tracking import metrics, schema
+from tracking import days, metrics, schema
 from tracking.metrics import Dimension, Figures, Key, Scope, Step
 from tracking.models import Project
 from tracking.schema import BadQuery, Strict
@@ -114,20 +114,17 @@ def _scope(project_id: int, asked: PeriodQuery) -> tuple[Scope, ZoneInfo]:
         if asked.end_date is None:
             raise BadQuery({"start_date": f"must be at most {MAX_DAYS} days ago where no end_date is given"})
         raise BadQuery({"end_date": f"must be at most {MAX_DAYS} days from start_date, both included"})
-    since, until = _midnight(first, zone), _midnight(last + timedelta(days=1), zone)
-    if since >= until:
-        raise BadQuery({"start_date": "is a day that this time zone does not have"})
+    try:
+        since, until = days.period(first, last, zone)
+    except days.NoSuchDay as none:
+        raise BadQuery({"start_date": str(none)}) from None
     return Scope(since, until, project_ids=[project_id]), zone
-
-
-def _midnight(day: date, zone: tzinfo) -> datetime:
-    return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 def _period(scope: Scope, zone: ZoneInfo) -> dict[str, Any]:
     last = scope.until - timedelta.resolution
-    days = {"start_date": scope.since.astimezone(zone).date(), "end_date": last.astimezone(zone).date()}
-    return {**days, "timezone": zone.key}
+    dates = {"start_date": scope.since.astimezone(zone).date(), "end_date": last.astimezone(zone).date()}
+    return {**dates, "timezone": zone.key}
 
 
 # --- the entries

@@ -40,15 +40,6 @@ def _channel(needle: Needle, value: str) -> str:
     return needle.inside(value)[:500] if value.startswith(RECIPIENT) else value
 
 
-def _json(needle: Needle, value: Any) -> Any:
-    return needle.json(value)
-
-
-def _payload(needle: Needle, value: Any) -> Any:
-    """It may hold ids that were made of the address."""
-    return needle.ids(value)
-
-
 @dataclass(frozen=True, slots=True)
 class _Place:
     table: str
@@ -66,14 +57,14 @@ _PLACES = (
         of="id",
     ),
     # whoever wrote a message to a channel is its sender, however short their id is
-    _Place("content", ("message_id",), {"body": _json}, also=" OR lower(t.body ->> 'sender') = ANY(%s)"),
+    _Place("content", ("message_id",), {"body": Needle.json}, also=" OR lower(t.body ->> 'sender') = ANY(%s)"),
     _Place("attempt", ("message_id", "number"), {"reference": _id(300), "code": _text(100), "text": _text(1000)}),
-    _Place("event", ("message_id", "dedupe_key"), {"code": _text(100), "text": _text(1000), "detail": _json}),
+    _Place("event", ("message_id", "dedupe_key"), {"code": _text(100), "text": _text(1000), "detail": Needle.json}),
     _Place("engagement_tracked", ("message_id", "attempt"), {"targets": _texts}),
     _Place("engagement_visit", ("message_id", "id"), {"url": _text(), "agent": _text(200)}),
-    _Place("webhook_delivery", ("id",), {"payload": _payload}),
+    _Place("webhook_delivery", ("id",), {"payload": Needle.ids}),
 )
-_DOCUMENTS = (_json, _payload)
+_DOCUMENTS = (Needle.json, Needle.ids)
 _OF_PROJECT = (
     " JOIN message m ON m.id = {of} AND m.project_id = %s AND m.id > %s AND m.id <= %s"
     " WHERE {of} > %s AND {of} <= %s AND ({condition})"

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from tracking import channel_schema, retention
+from tracking import channel_schema
 from tracking.api import json, problems
-from tracking.api.authentication import Caller
 from tracking.api.describe import Operation
 from tracking.api.marking import finish
 from tracking.api.v1 import channel_shapes as shapes
-from tracking.api.v1.views import View
+from tracking.api.v1.views import View, telling_purged
 from tracking.models import ChannelMessage, ChatChannel, Scope
 from tracking.paging import PageQuery
 from tracking.services import act, channel_posts, channel_receipts, channel_sessions, channels, markers, members
@@ -28,18 +25,8 @@ class _View(View):
 
     def place(self, request: Request, notification: str) -> ChannelMessage:
         caller, key = self.caller(request), _id(notification)
-        with self.telling_purged(caller, key):
+        with telling_purged(caller, key, problems.purged()):
             return channel_posts.find(caller.project_id, key)
-
-    @staticmethod
-    @contextmanager
-    def telling_purged(caller: Caller, key: UUID) -> Iterator[None]:
-        try:
-            yield
-        except act.Missing:
-            if retention.was_purged(caller.project_id, key, caller.project_since):
-                raise problems.purged() from None
-            raise
 
 
 class Channels(_View):
@@ -210,7 +197,7 @@ class Receipts(_View):
 
     def post(self, request: Request, notification: str) -> HttpResponse:
         caller, key = self.caller(request), _id(notification)
-        with self.telling_purged(caller, key):
+        with telling_purged(caller, key, problems.purged()):
             moved = finish(markers.mark_message(caller.project_id, key, json.document(request)))
         return json.answer(channel_receipts.marker_shape(moved.members[0]))
 

@@ -124,6 +124,17 @@ class BulkStatus(View):
         return json.answer({"statuses": bulk_status.statuses(caller.project_id, asked, since=caller.project_since)})
 
 
+@contextmanager
+def telling_purged(caller: Caller, key: UUID, told: Exception) -> Iterator[None]:
+    """Raises `told` instead of Missing where an id may have been the project's once."""
+    try:
+        yield
+    except act.Missing:
+        if retention.was_purged(caller.project_id, key, caller.project_since):
+            raise told from None
+        raise
+
+
 class _OfOne(View):
     """About one message. An id that may have been the project's once is told from one that never was."""
 
@@ -132,16 +143,6 @@ class _OfOne(View):
         if shape is None and retention.was_purged(caller.project_id, key, caller.project_since):
             raise problems.purged()
         return _or_404(shape)
-
-    @staticmethod
-    @contextmanager
-    def telling_purged(caller: Caller, key: UUID) -> Iterator[None]:
-        try:
-            yield
-        except act.Missing:
-            if retention.was_purged(caller.project_id, key, caller.project_since):
-                raise act.Refused("the message was purged") from None
-            raise
 
 
 class Notification(_OfOne):
@@ -172,7 +173,7 @@ class Retry(_OfOne):
 
     def post(self, request: Request, notification: str) -> HttpResponse:
         caller, key = self.caller(request), _id(notification)
-        with self.telling_purged(caller, key):
+        with telling_purged(caller, key, act.Refused("the message was purged")):
             act.retry(key, project_id=caller.project_id, source=caller.source)
         return _or_404(lookup.status(caller.project_id, key), 202)
 
@@ -185,7 +186,7 @@ class Cancel(_OfOne):
 
     def post(self, request: Request, notification: str) -> HttpResponse:
         caller, key = self.caller(request), _id(notification)
-        with self.telling_purged(caller, key):
+        with telling_purged(caller, key, act.Refused("the message was purged")):
             act.cancel(key, project_id=caller.project_id, source=caller.source)
         return _or_404(lookup.status(caller.project_id, key), 202)
 
